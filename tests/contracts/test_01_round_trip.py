@@ -1,0 +1,51 @@
+"""Contract 1 and 2: indices decode to what the forward returned, to the bit; and stay in range."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.contracts.cases import SIZE, Case
+from vqkit.errors import CodeIndexError
+
+
+def test_decode_equals_forward_in_eval(case: Case):
+    quantizer = case.trained().eval()
+    x = case.x(1)
+    out = quantizer(x)
+    assert torch.equal(quantizer.decode(out.indices), out.quantized)
+    assert torch.equal(quantizer.encode(x), out.indices)
+
+
+def test_the_training_value_is_the_code(case: Case):
+    quantizer = case.trained().train()
+    out = quantizer(case.x(1), freeze_codebook=True)
+    if quantizer.estimator.stochastic:
+        # The noise leaves the code; the indices must be right all the same.
+        assert torch.equal(quantizer.encode(case.x(1)), out.indices)
+    else:
+        assert torch.equal(quantizer.decode(out.indices), out.quantized)
+
+
+def test_indices_are_int64_in_range(case: Case):
+    quantizer = case.trained()
+    for module in (quantizer.train(), quantizer.eval()):
+        indices = module(case.x(1)).indices
+        assert indices.dtype == torch.int64
+        assert int(indices.min()) >= 0
+        assert int(indices.max()) < SIZE
+
+
+def test_minus_one_decodes_to_zero(case: Case):
+    quantizer = case.trained().eval()
+    indices = quantizer.encode(case.x(1))
+    assert not quantizer.decode(torch.full_like(indices, -1)).any()
+
+
+@pytest.mark.parametrize("wrong", [SIZE, -2, 10**12])
+def test_an_index_out_of_range_is_named(case: Case, wrong: int):
+    quantizer = case.build().eval()
+    indices = quantizer.encode(case.x(1)).contiguous()
+    indices.view(-1)[3] = wrong
+    with pytest.raises(CodeIndexError, match=str(wrong)):
+        quantizer.decode(indices)

@@ -1,0 +1,138 @@
+"""Affine reparameterisation: the codes seen by the search are a learned or running affine image of the stored vectors.
+
+A shift of the encoder's distribution then moves all codes at once, used or not (Huh et al. 2023, arXiv:2305.08842, §4.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from vqkit import distributed
+from vqkit.errors import bad_value
+from vqkit.shapes import check_int, check_number
+
+
+class Affine(Protocol):
+    """A choice of affine map; ``build`` makes the module that holds its numbers."""
+
+    def build(self, heads: int, size: int, dim: int) -> AffineMap: ...
+
+
+class AffineMap(nn.Module):
+    """codes = scale ⊙ vectors + shift, with scale and shift broadcast to (H, K, D)."""
+
+    needs_gradient = False
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """Both (H or 1, K or 1, D)."""
+        raise NotImplementedError  # abstract: each map below has its own
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Stored vectors (H, K, D) to codes (H, K, D)."""
+        scale, shift = self.scale_and_shift()
+        return vectors * scale + shift
+
+    def inverse(self, rows: Tensor) -> Tensor:
+        """Rows (H, N, D) to where the stored vectors live; for maps with one scale for all codes of a head."""
+        scale, shift = self.scale_and_shift()
+        return (rows - shift.mean(1, keepdim=True)) / scale.mean(1, keepdim=True)
+
+    def observe_(self, rows: Tensor, valid: Tensor, vectors: Tensor) -> None:
+        """Learn from a training step's rows (H, N, D), those valid (H, N); nothing to learn by default."""
+
+
+@dataclass(frozen=True)
+class LearnedAffine:
+    """codes = (1 + lr·s) ⊙ vectors + lr·b with s, b learned by gradient from zero, one pair per group of K/groups codes."""
+
+    lr: float = 1.0
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        check_number("lr", self.lr, 0, open_low=True)
+        check_int("groups", self.groups)
+
+    def build(self, heads: int, size: int, dim: int) -> AffineMap:
+        if size % self.groups:
+            raise bad_value("groups", f"a divisor of the {size} codes", self.groups)
+        return _LearnedMap(self.lr, self.groups, heads, size, dim)
+
+
+class _LearnedMap(AffineMap):
+    needs_gradient = True
+
+    def __init__(self, lr: float, groups: int, heads: int, size: int, dim: int):
+        super().__init__()
+        self.lr, self.repeats = lr, size // groups
+        self.scale = nn.Parameter(torch.zeros(heads, groups, dim))
+        self.shift = nn.Parameter(torch.zeros(heads, groups, dim))
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        scale, shift = 1 + self.lr * self.scale, self.lr * self.shift
+        return scale.repeat_interleave(self.repeats, 1), shift.repeat_interleave(self.repeats, 1)
+
+
+@dataclass(frozen=True)
+class RunningAffine:
+    """codes = (vectors − μ_c)·σ_x/σ_c + μ_x with running means and deviations of the rows (x) and the vectors (c)."""
+
+    row_decay: float = 0.99
+    code_decay: float = 0.9
+    eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        check_number("row_decay", self.row_decay, 0, 1)
+        check_number("code_decay", self.code_decay, 0, 1)
+        check_number("eps", self.eps, 0, open_low=True)
+
+    def build(self, heads: int, size: int, dim: int) -> AffineMap:
+        del size
+        return _RunningMap(self, heads, dim)
+
+
+class _RunningMap(AffineMap):
+    row_mean: Tensor
+    row_var: Tensor
+    code_mean: Tensor
+    code_var: Tensor
+    seen: Tensor
+
+    def __init__(self, policy: RunningAffine, heads: int, dim: int):
+        super().__init__()
+        self.policy = policy
+        for name in ("row", "code"):
+            self.register_buffer(f"{name}_mean", torch.zeros(heads, 1, dim))
+            self.register_buffer(f"{name}_var", torch.ones(heads, 1, dim))
+        self.register_buffer("seen", torch.zeros(heads, 1, 1, dtype=torch.bool))
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        scale = ((self.row_var + self.policy.eps) / (self.code_var + self.policy.eps)).sqrt()
+        return scale, self.row_mean - self.code_mean * scale
+
+    @torch.no_grad()
+    def observe_(self, rows: Tensor, valid: Tensor, vectors: Tensor) -> None:
+        # Sums of offsets from the running mean: squares of raw values would cancel for data far from zero.
+        centre = self.row_mean.double()
+        offset = torch.where(valid[..., None], rows.double() - centre, 0)
+        count, total, squares = distributed.summed(
+            [valid.sum(1).double()[:, None, None], offset.sum(1, keepdim=True), offset.square().sum(1, keepdim=True)]
+        )
+        mean = total / count.clamp(min=1)
+        var = (squares / count.clamp(min=1) - mean.square()).clamp(min=0)
+        any_row = count > 0
+        self._follow(self.row_mean, self.row_var, mean + centre, var, self.policy.row_decay, any_row)
+        stored = vectors.double()
+        code_mean, code_var = stored.mean(1, keepdim=True), stored.var(1, correction=0, keepdim=True)
+        self._follow(self.code_mean, self.code_var, code_mean, code_var, self.policy.code_decay, any_row)
+        self.seen.logical_or_(any_row)
+
+    def _follow(
+        self, mean: Tensor, var: Tensor, new_mean: Tensor, new_var: Tensor, decay: float, any_row: Tensor
+    ) -> None:
+        rate = torch.where(any_row, torch.where(self.seen, 1 - decay, 1.0), 0.0).float()
+        mean.lerp_(new_mean.float(), rate)
+        var.lerp_(new_var.float(), rate)

@@ -1,0 +1,278 @@
+"""The stateful table: vectors, a metric, and the policies that begin, move and revive them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vqkit.codebook.affine import Affine, AffineMap
+from vqkit.codebook.init import Init, Uniform
+from vqkit.codebook.revive import ReplaceRare, Revive
+from vqkit.codebook.stats import BatchStats, row_positions
+from vqkit.codebook.update import EMA, InPlace, InPlaceOptimizer, Update, Weight
+from vqkit.codebook.window import UsageWindow
+from vqkit.errors import ArgumentError, bad_value
+from vqkit.functional.lookup import take
+from vqkit.functional.nearest import METRICS
+from vqkit.functional.sampling import sample_codes
+from vqkit.kernels import ops
+from vqkit.shapes import check_choice, check_int
+
+
+class Codebook(nn.Module):
+    """H tables of K codes of width D, exact to search, and all the state a codebook has.
+
+    Rows (H, N, D) come as ``prepare`` returns them; an index of −1 marks a row that does not count. Only ``prepare_``, ``learn_``,
+    ``place_``, ``freeze_``, ``fit_`` and the ``update_…_`` methods write. State is float32 whatever dtype the module is cast to.
+
+    Args:
+        size: codes K. dim: width D. heads: tables H. metric: ``"euclidean"`` or ``"cosine"`` (unit codes).
+        init, update, revive: policies; ``revive=None`` lets dead codes be. affine: a policy, or None.
+        bridge: a module (H, K, D) to (H, K, D) between the stored vectors and the codes (FVQ); learns by gradient.
+        window: rows over which usage and perplexity are counted.
+
+    Example:
+        >>> import torch
+        >>> book = Codebook(4, 2, init=Uniform(1.0))
+        >>> book.nearest(book.codes()).tolist()
+        [[0, 1, 2, 3]]
+    """
+
+    vectors: Tensor
+    initialised: Tensor
+    clock: Tensor
+    frozen: Tensor
+    skipped_rows: Tensor
+    ema_counts: Tensor
+    ema_sums: Tensor
+    ema_start: Tensor
+    ema_hit: Tensor
+    revive_counts: Tensor
+    revive_shares: Tensor
+    revive_idle: Tensor
+
+    def __init__(
+        self,
+        size: int,
+        dim: int,
+        heads: int = 1,
+        *,
+        metric: str = "euclidean",
+        init: Init | None = None,
+        update: Update | None = None,
+        revive: Revive | None = ReplaceRare(),  # noqa: B008 - frozen, so shared safely
+        affine: Affine | None = None,
+        bridge: nn.Module | None = None,
+        window: int = 65_536,
+        sync: bool = True,
+    ):
+        super().__init__()
+        self.size, self.dim, self.heads = check_int("size", size), check_int("dim", dim), check_int("heads", heads)
+        self.metric = check_choice("metric", metric, METRICS)
+        self.init, self.update, self.revive = init or Uniform(), update or EMA(), revive
+        self.sync = sync
+        vectors = self.init.initial(heads, size, dim)
+        if metric == "cosine":
+            vectors = F.normalize(vectors, dim=-1)
+        if self.update.by_gradient or isinstance(self.update, InPlace):
+            # Not a leaf that losses reach unless it learns by gradient: so DDP and optimizers pass it by.
+            self.vectors = nn.Parameter(vectors, requires_grad=self.update.by_gradient)
+        else:
+            self.register_buffer("vectors", vectors)
+        self.register_buffer("initialised", torch.tensor(not self.init.needs_rows))
+        self.register_buffer("clock", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("frozen", torch.zeros(heads, size, dtype=torch.bool))
+        self.register_buffer("skipped_rows", torch.zeros((), dtype=torch.int64), persistent=False)
+        state = self.update.state(vectors) | (self.revive.state(heads, size) if self.revive else {})
+        for name, tensor in state.items():
+            self.register_buffer(name, tensor)
+        self.affine: AffineMap | None = affine.build(heads, size, dim) if affine else None
+        self.bridge = bridge
+        self.in_place: InPlaceOptimizer | None = None
+        if isinstance(self.update, InPlace):
+            for parameter in self.in_place_maps():
+                parameter.requires_grad_(False)
+            self.in_place = InPlaceOptimizer(self.update, list(self.parameters()))
+        self.window = UsageWindow(heads, size, window)
+        self.recorder: Callable[[Tensor, Tensor], None] | None = None
+        self._begun = not self.init.needs_rows  # ``initialised`` where Python can read it without a device sync
+        self.accumulating = False
+        self._pending: BatchStats | None = None
+        self._check_policies()
+
+    def _check_policies(self) -> None:
+        by_gradient = self.update.by_gradient
+        if self.affine is not None and self.metric == "cosine":
+            raise ArgumentError("affine: expected metric 'euclidean', got 'cosine': a shift takes codes off the sphere")
+        if self.affine is not None and self.affine.needs_gradient and not (by_gradient or self.in_place):
+            raise ArgumentError(f"affine: a learned map needs update Gradient or InPlace, got {self.update}")
+        if self.bridge is not None and not by_gradient:
+            raise ArgumentError(
+                f"bridge: expected update Gradient, since only gradients pass the bridge, got {self.update}"
+            )
+        if self.bridge is not None and self.revive is not None:
+            raise ArgumentError(
+                f"bridge: expected revive=None, since a row has no pre-image under a bridge, got {self.revive}"
+            )
+
+    def in_place_maps(self) -> list[nn.Parameter]:
+        """What an in-place optimizer moves besides the vectors: the numbers of a learned affine map."""
+        return list(self.affine.parameters()) if self.affine is not None else []
+
+    # --- pure -------------------------------------------------------------------------------------------------------
+
+    def codes(self) -> Tensor:
+        """The codes as searched and looked up, (H, K, D) float32; gradients flow where the update learns by them."""
+        if not self.update.by_gradient:
+            vectors = self.vectors.detach()
+        elif torch.is_grad_enabled():
+            vectors = torch.where(self.frozen[..., None], self.vectors.detach(), self.vectors)
+        else:
+            vectors = self.vectors
+        codes = self.transform(vectors)
+        # What autograd saved must not change when the step writes the vectors in place.
+        return codes.clone() if self.training and codes.data_ptr() == self.vectors.data_ptr() else codes
+
+    def transform(self, vectors: Tensor) -> Tensor:
+        """Stored vectors (H, K, D) to codes (H, K, D): unit length, affine map, bridge."""
+        with torch.autocast(vectors.device.type, enabled=False):
+            codes = F.normalize(vectors, dim=-1) if self.metric == "cosine" else vectors
+            codes = self.affine(codes) if self.affine is not None else codes
+            return self.bridge(codes) if self.bridge is not None else codes
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """Rows in the space of the codes: float32 (float64 stays), unit length for the cosine metric."""
+        x = x if x.dtype == torch.float64 else x.float()
+        return F.normalize(x, dim=-1) if self.metric == "cosine" else x
+
+    def nearest(self, rows: Tensor, codes: Tensor | None = None, topk: int | None = None) -> Tensor:
+        """Exact nearest codes of rows (H, N, D): (H, N) int64, or (H, N, T)."""
+        codes = self.codes() if codes is None else codes
+        indices = ops.nearest(rows.detach(), codes.detach(), self.metric, topk or 1, "")[0]
+        return indices if topk else indices[..., 0]
+
+    def sample(self, rows: Tensor, codes: Tensor, temperature: float) -> Tensor:
+        """Codes drawn with probability ∝ exp(−|x − e|²/τ): (H, N) int64."""
+        drawn = [sample_codes(rows[h], codes[h], temperature, metric=self.metric) for h in range(self.heads)]
+        return torch.stack(drawn)
+
+    def take(self, indices: Tensor, codes: Tensor | None = None) -> Tensor:
+        """Codes (H, N, D) of indices (H, N) in [−1, K); −1 gives zero."""
+        return take(self.codes() if codes is None else codes, indices)
+
+    def usage(self) -> Tensor:
+        """Share of codes drawn by the last ``window`` training rows: (H,) float64."""
+        return self.window.usage()
+
+    def perplexity(self) -> Tensor:
+        """Perplexity of the codes drawn by the last ``window`` training rows: (H,) float64."""
+        return self.window.perplexity()
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def prepare_(self, rows: Tensor, valid: Tensor) -> None:
+        """Before a training step's search: place the codes if this is the first batch; follow the rows' statistics."""
+        if not self._begun and bool(valid.any()):
+            chosen = [
+                self.init.from_rows(rows[h][valid[h]].detach(), self.size, self.metric) for h in range(self.heads)
+            ]
+            self.place_(torch.ones_like(self.frozen), torch.stack(chosen), 1.0)
+            self.mark_initialised_()
+        if self.affine is not None:
+            self.affine.observe_(rows.detach(), valid, self.vectors.detach())
+
+    def mark_initialised_(self) -> None:
+        """From now on the codes are placed."""
+        self.initialised.fill_(True)
+        self._begun = True
+
+    @torch.no_grad()
+    def learn_(self, rows: Tensor, indices: Tensor, *, weight: Weight = None, accumulate: bool = False) -> None:
+        """Learn from one step's rows (H, N, D) and their indices (H, N).
+
+        ``accumulate`` keeps the statistics for the next call without it: k micro-batches move the codes as one batch would.
+        """
+        self.window.record_(indices)
+        rows = rows.detach() if self.affine is None else self.affine.inverse(rows.detach())
+        stats = self._gather(rows, indices)
+        if accumulate or self.accumulating:
+            self._pending = stats
+            return
+        self._pending = None
+        stats = stats.shared() if self.sync else stats
+        self.update.step_(self, stats, weight)
+        if self.revive is not None:
+            self.revive.step_(self, stats)
+        self.clock.add_(1)
+
+    def _gather(self, rows: Tensor, indices: Tensor) -> BatchStats:
+        valid = indices >= 0
+        counts, sums = ops.code_sums(rows, indices, self.size, "")
+        candidates = None
+        if self.revive is not None:
+            earlier = self._pending.rows if self._pending else torch.zeros_like(valid.sum(1))
+            positions = row_positions(valid, earlier)
+            candidates = self.revive.candidates(self, rows, indices, positions)
+        stats = BatchStats(counts.double(), sums, valid.sum(1), candidates)
+        return self._pending.merged(stats) if self._pending else stats
+
+    @torch.no_grad()
+    def write_(self, where: Tensor, vectors: Tensor) -> None:
+        """Write vectors (H, K, D) where (H, K) is true and the code is not frozen."""
+        moves = (where & ~self.frozen)[..., None]
+        self.vectors.copy_(torch.where(moves, vectors.to(self.vectors.dtype), self.vectors))
+
+    @torch.no_grad()
+    def place_(self, where: Tensor, vectors: Tensor, weight: float | None = None) -> None:
+        """Put codes elsewhere for good: the update's averages follow, at a weight in rows (None: the weight they had)."""
+        vectors = F.normalize(vectors.to(self.vectors.dtype), dim=-1) if self.metric == "cosine" else vectors
+        self.write_(where, vectors)
+        self.update.moved_(self, where & ~self.frozen, weight)
+
+    @torch.no_grad()
+    def freeze_(self, codes: Tensor | None = None, frozen: bool = True) -> None:
+        """Freeze (or release) the codes marked in a bool tensor (K,) or (H, K); None means all."""
+        if codes is None:
+            codes = torch.ones_like(self.frozen)
+        if codes.dtype != torch.bool or codes.shape[-1] != self.size or codes.ndim > 2:
+            expected = f"a bool tensor ({self.size},) or ({self.heads}, {self.size})"
+            raise bad_value("codes", expected, f"{codes.dtype} of shape {tuple(codes.shape)}")
+        self.frozen.copy_(torch.where(codes, frozen, self.frozen))
+
+    def update_ema_(self) -> None:
+        """Write the moving averages into the codes; for ``EMA(manual=True)``."""
+        if not isinstance(self.update, EMA):
+            raise ArgumentError(f"update: expected EMA, got {self.update}")
+        self.update.write_(self)
+
+    def update_in_place_(self) -> None:
+        """Let the in-place optimizer step; for ``InPlace(manual=True)``."""
+        if not isinstance(self.update, InPlace) or self.vectors.grad is None:
+            raise ArgumentError(f"update: expected InPlace with a step to take, got {self.update}")
+        self.update.finish_(self)
+
+    # --- keeping ----------------------------------------------------------------------------------------------------
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Codebook:
+        """Moves between devices go through; casts do not: averages of half-precision numbers drift."""
+
+        def keep_dtype(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        return super()._apply(keep_dtype, recurse)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        self._begun = bool(self.initialised)
+        self._pending = None
+
+    def extra_repr(self) -> str:
+        """What the module prints."""
+        parts = [f"size={self.size}", f"dim={self.dim}", f"heads={self.heads}", f"metric={self.metric!r}"]
+        return ", ".join([*parts, f"init={self.init}", f"update={self.update}", f"revive={self.revive}"])

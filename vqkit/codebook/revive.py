@@ -1,0 +1,222 @@
+"""What happens to dead codes. A policy watches which codes draw rows, and puts those that do not somewhere better.
+
+Every policy acts after the update, so a revived code is not overwritten by it, and tells the update where the code now is,
+so that it survives the next one. Rows are drawn by position, not by the batch they came in: micro-batches and ranks agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from vqkit.codebook.stats import NONE, BatchStats, Candidates, random_rows
+from vqkit.errors import ArgumentError
+from vqkit.functional.hashing import hashed_normal, hashed_uniform
+from vqkit.functional.lookup import take
+from vqkit.functional.logits import code_logits, row_blocks
+from vqkit.shapes import check_choice, check_int, check_number
+
+if TYPE_CHECKING:
+    from vqkit.codebook.codebook import Codebook
+
+ANCHORS = ("random", "closest", "probability")
+
+
+class Revive(Protocol):
+    """What becomes of codes that draw no rows."""
+
+    def state(self, heads: int, size: int) -> dict[str, Tensor]:
+        """Buffers, by name."""
+        ...
+
+    def candidates(self, book: Codebook, rows: Tensor, indices: Tensor, positions: Tensor) -> Candidates:
+        """What may become codes, from the step's rows (H, N, D) and their indices (H, N), −1 where a row does not count."""
+        ...
+
+    def step_(self, book: Codebook, stats: BatchStats) -> None:
+        """Watch one step, and revive."""
+        ...
+
+
+class _FromRandomRows:
+    """Candidates are different rows of the step, drawn at random, as many as there are codes."""
+
+    def candidates(self, book: Codebook, rows: Tensor, indices: Tensor, positions: Tensor) -> Candidates:
+        """Up to K rows, in random order."""
+        return random_rows(rows, indices >= 0, positions, book.clock, book.size)
+
+
+def replace_(book: Codebook, dead: Tensor, urgency: Tensor, candidates: Candidates, weight: float) -> Tensor:
+    """Put each dead code (H, K) on a candidate of its own, the most urgent first; returns which were placed.
+
+    Codes beyond the number of candidates stay dead until the next step: two codes on one row would be one code.
+    """
+    dead = dead & ~book.frozen
+    first = torch.where(dead, urgency.double(), -torch.inf).argsort(dim=1, descending=True, stable=True)
+    turn = first.argsort(dim=1)  # the inverse permutation: each code's place in the queue
+    slots = candidates.scores.shape[1]
+    slot = turn.clamp(max=slots - 1)
+    placed = dead & (turn < slots) & (candidates.scores.gather(1, slot) > NONE)
+    rows = candidates.rows.gather(1, slot[..., None].expand(-1, -1, book.dim))
+    book.place_(placed, rows, weight)
+    return placed
+
+
+@dataclass(frozen=True)
+class ReplaceStale(_FromRandomRows):
+    """A code whose moving count of rows per step falls below ``threshold`` becomes a random row of the step (SoundStream, §3.3).
+
+    The threshold is absolute, so it depends on the batch size: with N rows a step and K codes the average count is N/K.
+    A replaced code starts again at the threshold. ``every``: look only each so many steps.
+    """
+
+    threshold: float = 2.0
+    decay: float = 0.8
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        check_number("threshold", self.threshold, 0, open_low=True)
+        check_number("decay", self.decay, 0, 1)
+        check_int("every", self.every)
+
+    def state(self, heads: int, size: int) -> dict[str, Tensor]:
+        return {"revive_counts": torch.full((heads, size), self.threshold)}
+
+    def step_(self, book: Codebook, stats: BatchStats) -> None:
+        rate = torch.where(stats.rows > 0, 1 - self.decay, 0.0)[:, None]
+        book.revive_counts.lerp_(stats.counts.float(), rate)
+        dead = (book.revive_counts < self.threshold) & (book.clock % self.every == 0)
+        placed = replace_(book, dead, -book.revive_counts, _candidates(stats), self.threshold)
+        book.revive_counts.masked_fill_(placed, self.threshold)
+
+
+@dataclass(frozen=True)
+class ReplaceRare:
+    """A code that draws less than ``share`` of an even share of the rows splits the cell of a random row.
+
+    The share is a moving average over rows, not steps: its memory is ``window`` rows per code, so neither the batch size
+    nor the number of codes changes what counts as dead. A replaced code starts again at an even share.
+
+    It is put on the way from the row's code e to the row x, at e + reach·(x − e). On the row itself (reach 1) a code in many
+    dimensions draws nothing: other rows are nearer to their centroid than to each other. At 2/√D (None, at most 1) the
+    border lies about one standard deviation from the centroid, and it draws about a sixth of the cell.
+    """
+
+    share: float = 0.1
+    window: float = 8.0
+    reach: float | None = None
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.reach is not None:
+            check_number("reach", self.reach, 0, 1, open_low=True)
+        check_number("share", self.share, 0, 1, open_low=True)
+        check_number("window", self.window, 0, open_low=True)
+        check_int("every", self.every)
+
+    def state(self, heads: int, size: int) -> dict[str, Tensor]:
+        return {"revive_shares": torch.ones(heads, size)}
+
+    def candidates(self, book: Codebook, rows: Tensor, indices: Tensor, positions: Tensor) -> Candidates:
+        reach = min(1.0, 2 / book.dim**0.5) if self.reach is None else self.reach
+        split = torch.lerp(take(book.vectors.detach(), indices).to(rows.dtype), rows, reach)
+        return random_rows(split, indices >= 0, positions, book.clock, book.size)
+
+    def step_(self, book: Codebook, stats: BatchStats) -> None:
+        rows = stats.rows[:, None].double()
+        even = stats.counts * book.size / rows.clamp(min=1)
+        keep = torch.exp(-rows / (self.window * book.size))
+        book.revive_shares.copy_(book.revive_shares * keep + even * (1 - keep))
+        dead = (book.revive_shares < self.share) & (book.clock % self.every == 0)
+        placed = replace_(book, dead, -book.revive_shares, _candidates(stats), 1.0)
+        book.revive_shares.masked_fill_(placed, 1.0)
+
+
+@dataclass(frozen=True)
+class ReplaceUnused(_FromRandomRows):
+    """A code unused for ``after`` steps becomes a random row plus noise of ``noise`` times its length (vqtorch's least recently used)."""
+
+    after: int = 100
+    noise: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_int("after", self.after)
+        check_number("noise", self.noise, 0)
+
+    def state(self, heads: int, size: int) -> dict[str, Tensor]:
+        return {"revive_idle": torch.zeros(heads, size, dtype=torch.int64)}
+
+    def step_(self, book: Codebook, stats: BatchStats) -> None:
+        idle = book.revive_idle + (stats.rows > 0)[:, None]
+        book.revive_idle.copy_(torch.where(stats.counts > 0, 0, idle))
+        found = _candidates(stats)
+        position = torch.arange(found.rows.numel(), device=found.rows.device).reshape(found.rows.shape)
+        # Spread over the axes, so that the expected length of the noise is the stated share of the row's.
+        spread = self.noise * found.rows.norm(dim=-1, keepdim=True) / book.dim**0.5
+        noisy = found.rows + (spread * hashed_normal(book.clock, position)).to(found.rows.dtype)
+        dead = book.revive_idle >= self.after
+        placed = replace_(book, dead, book.revive_idle, replace(found, rows=noisy), 1.0)
+        book.revive_idle.masked_fill_(placed, 0)
+
+
+@dataclass(frozen=True)
+class OnlineClustering:
+    """Every step each code moves towards an anchor row, the further the less it is used (CVQ-VAE, Zheng and Vedaldi 2023, arXiv:2307.15139, eq. 4 to 6).
+
+    With p the moving share of rows a code draws, α = exp(−10·p·K/(1 − γ) − 10⁻³) and e ← (1 − α)e + α·anchor. The anchor
+    of a code is a random row, the closest row, or a row drawn with probability ∝ exp(−|x − e|²).
+    """
+
+    anchor: str = "probability"
+    decay: float = 0.99
+
+    def __post_init__(self) -> None:
+        check_choice("anchor", self.anchor, ANCHORS)
+        if check_number("decay", self.decay, 0, 1) == 1:
+            check_number("decay", self.decay, 0, 0.999999)
+
+    def state(self, heads: int, size: int) -> dict[str, Tensor]:
+        return {"revive_shares": torch.zeros(heads, size)}
+
+    def candidates(self, book: Codebook, rows: Tensor, indices: Tensor, positions: Tensor) -> Candidates:
+        valid = indices >= 0
+        if self.anchor == "random":
+            return replace(random_rows(rows, valid, positions, book.clock, book.size), per_code=False)
+        heads = [self._best(book, h, rows[h], valid[h], positions[h]) for h in range(book.heads)]
+        return Candidates(torch.stack([r for r, _ in heads]), torch.stack([s for _, s in heads]), per_code=True)
+
+    def _best(self, book: Codebook, head: int, rows: Tensor, valid: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """For every code the row of highest score: −|x − e|², plus Gumbel noise when drawn by probability."""
+        codes = book.vectors[head].detach()
+        number = torch.arange(book.size, device=rows.device)
+        best_score = torch.full((book.size,), NONE, dtype=torch.float64, device=rows.device)
+        best_row = codes.clone()
+        for block in row_blocks(rows.shape[0], book.size):
+            score = code_logits(rows[block], codes, "euclidean").double()
+            if self.anchor == "probability":
+                chance = hashed_uniform(book.clock, positions[block][:, None] * book.size + number)
+                score = score - (-chance.log()).log()
+            score = torch.where(valid[block][:, None], score, NONE)
+            top = score.max(0)
+            better = top.values > best_score
+            best_row = torch.where(better[:, None], rows[block][top.indices].to(best_row.dtype), best_row)
+            best_score = torch.where(better, top.values, best_score)
+        return best_row, best_score
+
+    def step_(self, book: Codebook, stats: BatchStats) -> None:
+        share = stats.counts / stats.rows[:, None].clamp(min=1)
+        rate = torch.where(stats.rows > 0, 1 - self.decay, 0.0)[:, None]
+        book.revive_shares.lerp_(share.float(), rate)
+        alpha = torch.exp(-10 * book.revive_shares * book.size / (1 - self.decay) - 1e-3)[..., None]
+        found = _candidates(stats)
+        moved = torch.lerp(book.vectors.detach(), found.rows.to(book.vectors.dtype), alpha)
+        book.place_((found.scores > NONE) & ~book.frozen, moved, None)
+
+
+def _candidates(stats: BatchStats) -> Candidates:
+    if stats.candidates is None:
+        raise ArgumentError("revive: the step statistics carry no candidates")
+    return stats.candidates

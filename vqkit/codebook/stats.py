@@ -1,0 +1,92 @@
+"""What one training step tells a codebook: additive over micro-batches and over ranks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from vqkit import distributed
+from vqkit.functional.hashing import hashed_uniform
+
+NONE = -torch.inf  # the score of a candidate slot that holds no row
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Rows that may become codes: rows (H, R, D) and scores (H, R), −inf where there is none.
+
+    ``per_code``: slot j is the best row for code j; otherwise the R best of all rows, best first.
+    """
+
+    rows: Tensor
+    scores: Tensor
+    per_code: bool = False
+
+    def merged(self, other: Candidates) -> Candidates:
+        """The candidates of both sets of rows together."""
+        if self.per_code:
+            better = (self.scores >= other.scores)[..., None]
+            rows = torch.where(better, self.rows, other.rows)
+            return replace(self, rows=rows, scores=torch.maximum(self.scores, other.scores))
+        rows, scores = torch.cat([self.rows, other.rows], 1), torch.cat([self.scores, other.scores], 1)
+        return best_rows(rows, scores, self.scores.shape[1])
+
+
+@dataclass(frozen=True)
+class BatchStats:
+    """counts (H, K) and sums (H, K, D) float64 of the rows each code drew, rows that counted (H,) int64, candidates."""
+
+    counts: Tensor
+    sums: Tensor
+    rows: Tensor
+    candidates: Candidates | None = None
+
+    def merged(self, other: BatchStats) -> BatchStats:
+        """The statistics of two micro-batches as those of one batch."""
+        candidates = self.candidates
+        if candidates is not None and other.candidates is not None:
+            candidates = candidates.merged(other.candidates)
+        return BatchStats(self.counts + other.counts, self.sums + other.sums, self.rows + other.rows, candidates)
+
+    def shared(self) -> BatchStats:
+        """The statistics over all ranks: one all-reduce, and one gather when there are candidates."""
+        if distributed.world_size() == 1:
+            return self
+        counts, sums, rows = distributed.summed([self.counts, self.sums, self.rows])
+        candidates = self.candidates
+        if candidates is not None:
+            packed = torch.cat([candidates.rows.double(), candidates.scores[..., None]], -1)
+            ranks = [
+                replace(candidates, rows=p[..., :-1].float(), scores=p[..., -1]) for p in distributed.gathered(packed)
+            ]
+            candidates = ranks[0]
+            for other in ranks[1:]:
+                candidates = candidates.merged(other)
+        return BatchStats(counts, sums, rows, candidates)
+
+
+def best_rows(rows_HND: Tensor, scores_HN: Tensor, slots: int) -> Candidates:
+    """The ``slots`` rows of highest score, best first, padded with empty slots when there are fewer."""
+    missing = slots - scores_HN.shape[1]
+    if missing > 0:
+        rows_HND = torch.nn.functional.pad(rows_HND, (0, 0, 0, missing))
+        scores_HN = torch.nn.functional.pad(scores_HN, (0, missing), value=NONE)
+    top = scores_HN.topk(slots, dim=1)
+    picked = top.indices[..., None].expand(-1, -1, rows_HND.shape[-1])
+    return Candidates(rows_HND.gather(1, picked), top.values)
+
+
+def row_positions(valid_HN: Tensor, earlier_H: Tensor) -> Tensor:
+    """The number of each row among the rows that count, over micro-batches and ranks: what its random numbers hang on."""
+    if distributed.world_size() > 1:
+        ranks_RH = distributed.gathered(valid_HN.sum(1))
+        earlier_H = earlier_H + ranks_RH[: distributed.rank()].sum(0)
+    return valid_HN.cumsum(1) - 1 + earlier_H[:, None]
+
+
+def random_rows(rows_HND: Tensor, valid_HN: Tensor, positions_HN: Tensor, seed: Tensor, slots: int) -> Candidates:
+    """``slots`` different rows drawn at random, the same ones however the batch was cut up."""
+    scores = torch.where(valid_HN, hashed_uniform(seed, positions_HN), NONE)
+    return best_rows(rows_HND, scores, slots)

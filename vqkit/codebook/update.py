@@ -1,0 +1,227 @@
+"""How codes learn. A policy owns its state tensors and its one step; the codebook owns the vectors."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vqkit.errors import ArgumentError
+from vqkit.shapes import check_number
+
+if TYPE_CHECKING:
+    from vqkit.codebook.codebook import Codebook
+    from vqkit.codebook.stats import BatchStats
+
+Weight = float | Tensor | Callable[[Tensor, Tensor], "float | Tensor"] | None
+
+
+class Update(Protocol):
+    """How a codebook learns."""
+
+    @property
+    def by_gradient(self) -> bool:
+        """Whether the vectors are a Parameter that losses reach."""
+        ...
+
+    @property
+    def changes_output(self) -> bool:
+        """Whether the step comes before the lookup, so that the forward returns the new codes."""
+        ...
+
+    def state(self, vectors: Tensor) -> dict[str, Tensor]:
+        """Buffers, by name."""
+        ...
+
+    def step_(self, book: Codebook, stats: BatchStats, weight: Weight) -> None:
+        """Learn from one step's statistics."""
+        ...
+
+    def moved_(self, book: Codebook, where: Tensor, weight: float | None) -> None:
+        """Codes ``where`` (H, K) were put elsewhere: make the state agree, at this weight in rows (None: as it was)."""
+        ...
+
+
+class _Stateless:
+    """Nothing to keep and nothing to make agree."""
+
+    def state(self, vectors: Tensor) -> dict[str, Tensor]:
+        del vectors
+        return {}
+
+    def moved_(self, book: Codebook, where: Tensor, weight: float | None) -> None:
+        """Nothing to do: no state hangs on where a code is."""
+
+
+@dataclass(frozen=True)
+class EMA:
+    """Codes are moving averages of the rows they draw (VQ-VAE, arXiv:1711.00937, appendix A.1, eq. 6 to 8).
+
+    n ← γn + (1 − γ)·count, m ← γm + (1 − γ)·sum, e = m/ñ with Laplace smoothing ñ = (n + ε)/(Σn + Kε)·Σn. A code that
+    drew no row in a step stays where it is: its m and n shrink alike, and the smoothing would only pull it to zero.
+    ``debias`` divides n and m by what the zero start leaves out, as Sonnet does. ``manual``: averages move each step, codes
+    only at ``Codebook.update_ema_()``.
+    """
+
+    decay: float = 0.8
+    eps: float = 1e-5
+    debias: bool = False
+    manual: bool = False
+
+    def __post_init__(self) -> None:
+        check_number("decay", self.decay, 0, 1)
+        check_number("eps", self.eps, 0)
+
+    @property
+    def by_gradient(self) -> bool:
+        return False
+
+    @property
+    def changes_output(self) -> bool:
+        return False
+
+    def state(self, vectors: Tensor) -> dict[str, Tensor]:
+        H, K, _ = vectors.shape
+        start = 0.0 if self.debias else 1.0
+        return {
+            "ema_counts": torch.full((H, K), start),
+            "ema_sums": vectors * start,
+            # The share of the start still in the averages: Π(1 − rate). Per code, since a step's weight may be.
+            "ema_start": torch.ones(H, K) if self.debias else torch.zeros(H, K),
+            "ema_hit": torch.zeros(H, K, dtype=torch.bool),
+        }
+
+    def step_(self, book: Codebook, stats: BatchStats, weight: Weight) -> None:
+        counts, sums = stats.counts.float(), stats.sums.float()
+        factor = weight(sums, counts) if callable(weight) else 1.0 if weight is None else weight
+        rate = torch.as_tensor((1 - self.decay) * factor, dtype=torch.float32, device=counts.device)
+        # A step without a single row teaches nothing, not even that codes went unused.
+        rate = torch.where((stats.rows > 0)[:, None], rate, 0)
+        book.ema_counts.lerp_(counts, rate)
+        book.ema_sums.lerp_(sums, rate[..., None])
+        book.ema_start.mul_(1 - rate)
+        book.ema_hit.logical_or_(counts > 0)
+        if not self.manual:
+            self.write_(book)
+
+    def write_(self, book: Codebook) -> None:
+        """Write the averages of every code hit since the last writing into the vectors."""
+        learned = (1 - book.ema_start).clamp(min=torch.finfo(torch.float32).tiny)
+        n, m = book.ema_counts / learned, book.ema_sums / learned[..., None]
+        total, K = n.sum(1, keepdim=True), n.shape[1]
+        smoothed = (n + self.eps) / (total + K * self.eps) * total
+        averages = m / torch.where(smoothed > 0, smoothed, 1)[..., None]
+        if book.metric == "cosine":
+            averages = F.normalize(averages, dim=-1)
+        book.write_(book.ema_hit, averages)
+        book.ema_hit.zero_()
+
+    def moved_(self, book: Codebook, where: Tensor, weight: float | None) -> None:
+        n = book.ema_counts if weight is None else weight * (1 - book.ema_start)
+        book.ema_counts.copy_(torch.where(where, n, book.ema_counts))
+        book.ema_sums.copy_(torch.where(where[..., None], book.vectors * book.ema_counts[..., None], book.ema_sums))
+
+
+@dataclass(frozen=True)
+class Gradient(_Stateless):
+    """Codes are parameters: the caller's optimizer moves them, along the codebook loss times ``weight`` and whatever else reaches them."""
+
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("weight", self.weight, 0)
+
+    @property
+    def by_gradient(self) -> bool:
+        return True
+
+    @property
+    def changes_output(self) -> bool:
+        return False
+
+    def step_(self, book: Codebook, stats: BatchStats, weight: Weight) -> None:
+        """Nothing to do: the optimizer steps."""
+
+
+@dataclass(frozen=True)
+class Fixed(_Stateless):
+    """Codes never learn."""
+
+    @property
+    def by_gradient(self) -> bool:
+        return False
+
+    @property
+    def changes_output(self) -> bool:
+        return False
+
+    def step_(self, book: Codebook, stats: BatchStats, weight: Weight) -> None:
+        """Nothing to do."""
+
+
+@dataclass(frozen=True)
+class InPlace(_Stateless):
+    """Codes take an optimizer's step on the codebook loss inside the forward, before the lookup (vqtorch's in-place update).
+
+    ``optimizer`` makes it from a list of parameters: ``partial(torch.optim.SGD, lr=1.0)``. The gradient of
+    mean |sg(x) − q|² is 2(n·e − Σx)/(N·D): it needs the step's counts and sums alone, so ranks and micro-batches
+    agree. A learned affine map steps along with the codes. ``manual``: the step waits for ``Codebook.update_in_place_()``.
+    """
+
+    optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+    manual: bool = False
+
+    @property
+    def by_gradient(self) -> bool:
+        return False
+
+    @property
+    def changes_output(self) -> bool:
+        return not self.manual
+
+    def step_(self, book: Codebook, stats: BatchStats, weight: Weight) -> None:
+        del weight
+        leaf, maps = book.vectors.detach().clone().requires_grad_(), book.in_place_maps()
+        for parameter in maps:
+            parameter.requires_grad_(True)
+        with torch.enable_grad():
+            codes = book.transform(leaf)
+        pull = stats.counts[..., None] * codes.detach().double() - stats.sums
+        slope = 2 * pull / (stats.rows.sum().clamp(min=1) * codes.shape[-1])
+        gradient, *map_gradients = torch.autograd.grad(codes, [leaf, *maps], slope.to(codes.dtype))
+        book.vectors.grad = torch.where(book.frozen[..., None], 0, gradient)
+        for parameter, map_gradient in zip(maps, map_gradients, strict=True):
+            parameter.requires_grad_(False)
+            parameter.grad = map_gradient
+        if not self.manual:
+            self.finish_(book)
+
+    def finish_(self, book: Codebook) -> None:
+        """Step, forget the gradient, and put frozen codes back (momentum or decay may have moved them)."""
+        if book.in_place is None:
+            raise ArgumentError("update: the in-place optimizer belongs to another codebook")
+        before = book.vectors.detach().clone()
+        book.in_place.optimizer.step()
+        book.in_place.optimizer.zero_grad()
+        book.vectors.data.copy_(torch.where(book.frozen[..., None], before, book.vectors))
+
+
+class InPlaceOptimizer(nn.Module):
+    """Holds the optimizer of ``InPlace``, so that its momentum travels in the state dict."""
+
+    def __init__(self, policy: InPlace, parameters: Iterable[nn.Parameter]):
+        super().__init__()
+        self.optimizer = policy.optimizer(list(parameters))
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The optimizer's own state dict."""
+        return self.optimizer.state_dict()
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Load what ``get_extra_state`` gave."""
+        self.optimizer.load_state_dict(copy.deepcopy(state))  # else both would write one momentum

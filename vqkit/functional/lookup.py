@@ -1,0 +1,64 @@
+"""Codes by index."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vqkit.errors import CodeIndexError, bad_value
+from vqkit.shapes import check_float, check_indices
+
+
+def check_range(indices: Tensor, size: int) -> Tensor:
+    """Return ``indices`` if each is −1 or in [0, size); raises ``CodeIndexError`` naming the first that is not.
+
+    Reads the values, so it belongs at the public edge, not into a training step.
+    """
+    check_indices("indices", indices)
+    if torch.compiler.is_compiling() or indices.numel() == 0:
+        return indices
+    wrong = (indices < -1) | (indices >= size)
+    if bool(wrong.any()):
+        value = int(indices[wrong][0])
+        raise CodeIndexError(f"indices: expected values in [0, {size}), or -1 for none, got {value}")
+    return indices
+
+
+def lookup(codebook: Tensor, indices: Tensor) -> Tensor:
+    """Codes by index; index −1 gives a zero vector. Differentiable in the codebook.
+
+    Args:
+        codebook: codes, shape (K, D), or (H, K, D) with indices (H, ...).
+        indices: int64 (any integer dtype works), shape (...), each −1 or in [0, K).
+
+    Returns:
+        codes, shape (..., D), in the codebook's dtype.
+
+    Raises:
+        CodeIndexError: an index out of range; it names the value.
+        ArgumentError, ArgumentTypeError: shapes or dtypes that do not fit.
+
+    Example:
+        >>> import torch
+        >>> lookup(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([1, -1]))
+        tensor([[3., 4.],
+                [0., 0.]])
+    """
+    check_float("codebook", codebook)
+    if codebook.ndim not in (2, 3):
+        raise bad_value("codebook", "shape (K, D) or (H, K, D)", f"shape {tuple(codebook.shape)}")
+    check_range(indices, codebook.shape[-2])
+    if codebook.ndim == 2:
+        return take(codebook[None], indices.reshape(1, -1)).reshape(*indices.shape, -1)
+    if indices.ndim == 0 or indices.shape[0] != codebook.shape[0]:
+        raise bad_value("indices", f"shape ({codebook.shape[0]}, ...)", f"shape {tuple(indices.shape)}")
+    return take(codebook, indices.reshape(indices.shape[0], -1)).reshape(*indices.shape, codebook.shape[-1])
+
+
+def take(codes_HKD: Tensor, indices_HN: Tensor) -> Tensor:
+    """``lookup`` without the checks: (H, N, D), zero where the index is negative."""
+    H, K, D = codes_HKD.shape
+    first_H1 = torch.arange(H, device=indices_HN.device)[:, None] * K
+    taken = F.embedding(indices_HN.clamp(min=0).long() + first_H1, codes_HKD.reshape(H * K, D))
+    return torch.where((indices_HN >= 0)[..., None], taken, 0)

@@ -1,0 +1,87 @@
+"""Codes drawn at random instead of the nearest."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vqkit.functional.logits import code_logits, gumbel_noise, recomputed, row_blocks
+from vqkit.functional.lookup import take
+from vqkit.functional.nearest import METRICS
+from vqkit.shapes import check_choice, check_float, check_number, check_shape
+
+
+def _check(x: Tensor, codebook: Tensor, temperature: float, metric: str) -> None:
+    check_shape("codebook", check_float("codebook", codebook), ("K", "D"))
+    check_shape("x", check_float("x", x), ("N", codebook.shape[1]))
+    check_number("temperature", temperature, 0, open_low=True)
+    check_choice("metric", metric, METRICS)
+
+
+@torch.no_grad()
+def sample_codes(x: Tensor, codebook: Tensor, temperature: float = 1.0, *, metric: str = "euclidean") -> Tensor:
+    """Draw a code per row with probability ∝ exp(−|x − e|²/τ) (RQ-VAE, Lee et al. 2022, arXiv:2203.01941).
+
+    Args:
+        x: rows (N, D). codebook: codes (K, D). temperature: τ > 0. metric: for ``"cosine"`` ∝ exp(cos/τ).
+
+    Returns:
+        indices (N,) int64; blockwise, never N×K at once.
+
+    Example:
+        >>> import torch
+        >>> sample_codes(torch.zeros(3, 2), torch.tensor([[0.0, 0.0], [9.0, 9.0]]), temperature=0.1)
+        tensor([0, 0, 0])
+    """
+    _check(x, codebook, temperature, metric)
+    indices = torch.empty(x.shape[0], dtype=torch.int64, device=x.device)
+    for rows in row_blocks(x.shape[0], codebook.shape[0]):
+        scores = code_logits(x[rows], codebook, metric) / temperature
+        indices[rows] = (scores + gumbel_noise(scores)).argmax(1)
+    return indices
+
+
+def gumbel_straight_through(
+    x: Tensor, codebook: Tensor, temperature: float = 1.0, *, metric: str = "euclidean", noise: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Hard codes forward, softmax gradients backward (Jang et al. 2017, arXiv:1611.01144).
+
+    Forward draws a code as ``sample_codes`` does (the nearest one with ``noise=False``) and returns it to the bit; the
+    gradient is that of Σ softmax((−|x − e|² + g)/τ) e, and reaches both ``x`` and ``codebook``. Scores are
+    computed in blocks and again in backward, so N×K is never held.
+
+    Args:
+        x: rows (N, D). codebook: codes (K, D). temperature: τ > 0. metric, noise: as above.
+
+    Returns:
+        quantized (N, D) in the codebook's dtype, and indices (N,) int64.
+
+    Example:
+        >>> import torch
+        >>> x = torch.tensor([[0.2]], requires_grad=True)
+        >>> y, index = gumbel_straight_through(x, torch.tensor([[0.0], [1.0]]), noise=False)
+        >>> y.sum().backward()
+        >>> index.tolist(), y.tolist(), bool(x.grad > 0)
+        ([0], [[0.0]], True)
+    """
+    _check(x, codebook, temperature, metric)
+
+    def block(x_ND: Tensor, codes_KD: Tensor) -> Tensor:
+        scores = code_logits(x_ND, codes_KD, metric)
+        if noise:
+            scores = scores + gumbel_noise(scores) * temperature
+        soft = (scores / temperature).softmax(1) @ codes_KD
+        index = scores.argmax(1, keepdim=True)
+        # The index rides along as a last column: one recomputed block, one draw of noise.
+        return torch.cat([soft, index.to(soft.dtype)], 1)
+
+    soft_parts, index_parts = [], []
+    for rows in row_blocks(x.shape[0], codebook.shape[0]):
+        result = recomputed(block, x[rows], codebook.float())
+        soft_parts.append(result[:, :-1])
+        index_parts.append(result[:, -1].detach().long())
+    if not soft_parts:
+        return x.new_empty(0, codebook.shape[1]), torch.empty(0, dtype=torch.int64, device=x.device)
+    soft, indices = torch.cat(soft_parts), torch.cat(index_parts)
+    hard = take(codebook.detach()[None], indices[None])[0]
+    return hard + (soft - soft.detach()), indices

@@ -1,0 +1,1 @@
+"""The ops every quantizer is built on, by device. ``dispatch`` says which implementation runs, and why."""

@@ -1,0 +1,64 @@
+"""Which implementation of an op runs, and why.
+
+A backend registers its ops in ``BACKENDS`` with a check that answers None, or the reason why it cannot take the tensors
+at hand. ``choose`` asks the backends in order of speed; a backend asked for by name runs or says why it cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from vqkit.errors import ArgumentError, bad_value
+from vqkit.kernels import reference
+
+
+def _takes_anything(_: Tensor) -> str | None:
+    return None
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Implementations of ops under one name; ``refuses(tensor)`` is None or the reason it cannot run there."""
+
+    name: str
+    ops: Mapping[str, Callable[..., Any]]
+    refuses: Callable[[Tensor], str | None] = field(default=_takes_anything)
+
+
+REFERENCE = Backend("reference", {"nearest": reference.nearest, "code_sums": reference.code_sums})
+BACKENDS: list[Backend] = [REFERENCE]  # fastest first
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The implementation that runs, and why it was taken."""
+
+    backend: str
+    reason: str
+    function: Callable[..., Any]
+
+
+def choose(op: str, tensor: Tensor, backend: str | None = None) -> Choice:
+    """Choose the implementation of ``op`` for ``tensor``; raises ``ArgumentError`` when a named backend cannot run.
+
+    >>> import torch
+    >>> choose("nearest", torch.zeros(1)).backend
+    'reference'
+    """
+    names = [b.name for b in BACKENDS]
+    if backend is not None and backend not in names:
+        raise bad_value("backend", f"one of {', '.join(names)}", repr(backend))
+    refusals = []
+    for candidate in BACKENDS:
+        if backend not in (None, candidate.name):
+            continue
+        reason = candidate.refuses(tensor) if op in candidate.ops else f"it has no {op}"
+        if reason is None:
+            why = "asked for" if backend else "; ".join(refusals) or "the fastest there is"
+            return Choice(candidate.name, why, candidate.ops[op])
+        refusals.append(f"{candidate.name} refused: {reason}")
+    raise ArgumentError(f"backend: no implementation of {op} can run here ({'; '.join(refusals)})")

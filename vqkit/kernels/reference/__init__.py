@@ -1,0 +1,6 @@
+"""Plain PyTorch: the oracle for every other backend. Exact, blockwise, deterministic; not tuned."""
+
+from vqkit.kernels.reference.code_sums import code_sums
+from vqkit.kernels.reference.nearest import nearest
+
+__all__ = ["code_sums", "nearest"]

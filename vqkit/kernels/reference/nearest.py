@@ -1,0 +1,121 @@
+"""Exact nearest codes: screen in float32, verify in float64.
+
+Screening. Minimising |x − e|² over codes is maximising s(e) = x'·e' − ½|e'|² with x' = x − c, e' = e − c for any centre
+c; the codebook's mean removes the cancellation that offset data would cause. Cosine is the same with x̂·(ê − c): the
+dropped term x̂·c is one number per row.
+
+The bound. Let u = 2⁻²⁴. A float32 subtraction has relative error u, so every x'ᵢ, e'ᵢ carries a factor (1 + δ),
+|δ| ≤ u (a normalised x̂ᵢ: a common factor that changes no order, times (1 + δ)²). A product sum of D terms in any order,
+fused or not, is off by at most γ_D Σ|x'ᵢe'ᵢ| ≤ γ_D |x'||e'|, where γ_n = nu / (1 − nu) (Higham, Accuracy and Stability
+of Numerical Algorithms, §3.1); the norms and the last subtraction add fewer than eight more factors. Hence
+|s_computed − s| ≤ γ_{D+8} (|x'| r + ½r²) + D·2⁻¹²⁶ =: β with r = max|e'|; the last term covers products that underflow.
+A code whose computed score lies more than 2β below the T-th best cannot be among the T nearest. Overflow turns scores or
+β into inf or NaN, and NaN compares false, so such rows keep every code.
+
+Verifying. The survivors, nearly always one, are measured again in float64 straight from differences, where identical
+codes give identical distances and so ties go to the lowest index.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+SCORES_PER_BLOCK = 2**21  # 8 MiB of float32: stays in cache, and no N×K is ever built
+TERMS_PER_CHUNK = 2**22  # float64 differences held at once while verifying
+
+
+def nearest(x_HND: Tensor, codebook_HKD: Tensor, metric: str, topk: int) -> tuple[Tensor, Tensor]:
+    """Return indices (H, N, T) int64 and distances (H, N, T) float64, nearest first.
+
+    Rows that hold NaN or inf get index −1 and distance inf. Codes must be finite.
+    """
+    H, N, _ = x_HND.shape
+    indices = torch.empty((H, N, topk), dtype=torch.int64, device=x_HND.device)
+    distances = torch.empty((H, N, topk), dtype=torch.float64, device=x_HND.device)
+    with torch.autocast(x_HND.device.type, enabled=False):
+        for head in range(H):
+            search = _Search(codebook_HKD[head], metric, topk)
+            for start in range(0, N, search.rows_per_block):
+                rows = slice(start, start + search.rows_per_block)
+                indices[head, rows], distances[head, rows] = search(x_HND[head, rows])
+    return indices, distances
+
+
+class _Search:
+    """One codebook, prepared for screening."""
+
+    def __init__(self, codes_KD: Tensor, metric: str, topk: int):
+        K, D = codes_KD.shape
+        self.topk, self.cosine = topk, metric == "cosine"
+        self.rows_per_block = max(16, SCORES_PER_BLOCK // K)
+        exact = codes_KD.double()
+        self.codes_KD = _normalised(exact) if self.cosine else exact
+        # The centre is a float32 number, so that one rounding and no more separates x − c from the truth.
+        self.centre_D = self.codes_KD.mean(0).float().double()
+        shifted = self.codes_KD - self.centre_D
+        self.screen_DK = shifted.float().t()
+        half = torch.zeros_like(shifted[:, 0]) if self.cosine else shifted.square().sum(1) / 2
+        self.minus_half_K = -half.float()
+        self.reach = shifted.norm(dim=1).amax().float()
+        self.screens_exactly = _float32_product_is_ieee(codes_KD.device)
+        terms = (D + 8) * 2.0**-24
+        self.gamma, self.underflow = terms / (1 - terms), D * 2.0**-126
+
+    def __call__(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
+        finite_N = x_ND.isfinite().all(1)
+        exact_ND = torch.where(finite_N[:, None], x_ND, 0).double()
+        if self.cosine:
+            exact_ND = _normalised(exact_ND)
+        keep_NK = self._survivors(exact_ND)
+        row, code = keep_NK.nonzero().unbind(1)
+        distance = self._measure(exact_ND, row, code)
+        # Stable sorts: by distance, then by row; equal distances stay in the order of their index.
+        order = distance.argsort(stable=True)
+        order = order[row[order].argsort(stable=True)]
+        survivors_N = keep_NK.sum(1)
+        first_N = survivors_N.cumsum(0) - survivors_N
+        picked = order[first_N[:, None] + torch.arange(self.topk, device=x_ND.device)]
+        indices = torch.where(finite_N[:, None], code[picked], -1)
+        return indices, torch.where(finite_N[:, None], distance[picked], torch.inf)
+
+    def _survivors(self, exact_ND: Tensor) -> Tensor:
+        """Mark every code that may be among the nearest: (N, K) of this block, bool."""
+        shifted = exact_ND if self.cosine else exact_ND - self.centre_D
+        shifted_ND = shifted.float()
+        if self.screens_exactly:
+            scores_NK = torch.addmm(self.minus_half_K, shifted_ND, self.screen_DK)
+        else:
+            product = shifted_ND.double() @ self.screen_DK.double()
+            scores_NK = (product + self.minus_half_K.double()).float()
+        best_N = scores_NK.amax(1) if self.topk == 1 else scores_NK.topk(self.topk, dim=1).values[:, -1]
+        bound_N = self.gamma * (shifted_ND.norm(dim=1) * self.reach + self.reach.square() / 2) + self.underflow
+        return ~(scores_NK < (best_N - 2 * bound_N)[:, None])
+
+    def _measure(self, exact_ND: Tensor, row_P: Tensor, code_P: Tensor) -> Tensor:
+        """Distances (P,) float64 of pairs: |x − e|², or 1 − cos (1 where either vector is zero)."""
+        chunk = max(1, TERMS_PER_CHUNK // exact_ND.shape[1])
+        pieces = []
+        for rows, codes in zip(row_P.split(chunk), code_P.split(chunk), strict=True):
+            x_PD, e_PD = exact_ND[rows], self.codes_KD[codes]
+            squared_P = (x_PD - e_PD).square().sum(1)
+            if self.cosine:
+                directed_P = x_PD.any(1) & e_PD.any(1)
+                squared_P = torch.where(directed_P, squared_P / 2, 1.0)
+            pieces.append(squared_P)
+        return torch.cat(pieces) if pieces else exact_ND.new_empty(0)
+
+
+def _normalised(exact_ND: Tensor) -> Tensor:
+    """Unit rows; a zero row stays zero. Scaled by the largest entry first, so that no square leaves float64's range."""
+    peak_N1 = exact_ND.abs().amax(1, keepdim=True)
+    scaled = exact_ND / torch.where(peak_N1 > 0, peak_N1, 1)
+    norm_N1 = scaled.norm(dim=1, keepdim=True)
+    return scaled / torch.where(norm_N1 > 0, norm_N1, 1)
+
+
+def _float32_product_is_ieee(device: torch.device) -> bool:
+    """Whether a float32 matrix product rounds as the bound assumes, not to TF32 or bfloat16."""
+    if device.type == "cuda":
+        return not torch.backends.cuda.matmul.allow_tf32
+    return torch.get_float32_matmul_precision() == "highest"

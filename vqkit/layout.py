@@ -1,0 +1,93 @@
+"""From a tensor of any rank, channels anywhere, to rows and back. The one place that knows about layouts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vqkit.errors import bad_type, bad_value
+from vqkit.shapes import check_float, check_indices, check_tensor
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How rows (N, D) go back into the shape they came from."""
+
+    positions: tuple[int, ...]  # the shape without its channel axis
+    channel_dim: int  # as counted in the full tensor, >= 0
+
+    def restore(self, rows: Tensor) -> Tensor:
+        """(N, D) to the positions with the channel axis back in its place; (N, T, D) puts T behind the positions."""
+        last = rows.reshape((*self.positions, *rows.shape[1:]))
+        return last if self.channel_dim == len(self.positions) else last.movedim(-1, self.channel_dim)
+
+    def arrange(self, indices: Tensor) -> Tensor:
+        """(N, ...) to (positions, ...)."""
+        return indices.reshape((*self.positions, *indices.shape[1:]))
+
+
+def to_rows(x: Tensor, dim: int, channel_dim: int = -1, rank: int | None = None) -> tuple[Tensor, Layout]:
+    """Flatten ``x`` to rows (N, dim).
+
+    Args:
+        x: floating point, rank 1 upward, ``dim`` wide along ``channel_dim``. rank: insist on this many axes.
+
+    Raises:
+        ArgumentError: a rank or width that does not fit. ArgumentTypeError: not a floating-point tensor.
+
+    Example:
+        >>> import torch
+        >>> rows, layout = to_rows(torch.zeros(2, 3, 4, 5), dim=3, channel_dim=1)
+        >>> rows.shape, layout.restore(rows).shape
+        (torch.Size([40, 3]), torch.Size([2, 3, 4, 5]))
+    """
+    check_float("x", x)
+    if rank is not None and x.ndim != rank:
+        raise bad_value("x", f"{rank} axes with {dim} channels along axis {channel_dim}", f"shape {tuple(x.shape)}")
+    if not -x.ndim <= channel_dim < x.ndim:
+        raise bad_value("x", f"a tensor with a channel axis {channel_dim}", f"shape {tuple(x.shape)}")
+    axis = channel_dim % x.ndim
+    if x.shape[axis] != dim:
+        raise bad_value("x", f"{dim} channels along axis {channel_dim}", f"{x.shape[axis]}, of shape {tuple(x.shape)}")
+    last = x.movedim(axis, -1)
+    layout = Layout(tuple(last.shape[:-1]), axis)
+    return last.reshape(last.shape[:-1].numel(), dim), layout
+
+
+def layout_of_indices(indices: Tensor, channel_dim: int = -1, heads: int = 1) -> tuple[Tensor, Layout]:
+    """Indices (positions[, heads]) to (N, heads), and the layout of what they decode to."""
+    check_indices("indices", indices)
+    if heads > 1 and (indices.ndim == 0 or indices.shape[-1] != heads):
+        raise bad_value("indices", f"a last axis of {heads} heads", f"shape {tuple(indices.shape)}")
+    positions = indices.shape[:-1] if heads > 1 else indices.shape
+    rank = len(positions) + 1
+    if not -rank <= channel_dim < rank:
+        raise bad_value("indices", f"positions around a channel axis {channel_dim}", f"shape {tuple(indices.shape)}")
+    return indices.reshape(positions.numel(), heads), Layout(tuple(positions), channel_dim % rank)
+
+
+def rows_that_count(layout: Layout, mask: Tensor | None, lens: Tensor | None, device: torch.device) -> Tensor | None:
+    """The mask as (N,) bool, or None when every row counts.
+
+    Args:
+        mask: bool, the shape of ``x`` without channels, True where a row counts. lens: int64 (B,), for (B, n) positions:
+            how many of each sequence count. One or the other.
+    """
+    if mask is not None and lens is not None:
+        raise bad_value("mask, lens", "one of them", "both")
+    if lens is not None:
+        check_indices("lens", lens)
+        if len(layout.positions) != 2 or lens.shape != layout.positions[:1]:
+            raise bad_value(
+                "lens", f"shape (B,) for positions (B, n) = {layout.positions}", f"shape {tuple(lens.shape)}"
+            )
+        mask = torch.arange(layout.positions[1], device=device) < lens.to(device)[:, None]
+    if mask is None:
+        return None
+    if check_tensor("mask", mask).dtype != torch.bool:
+        raise bad_type("mask", "a bool tensor", mask.dtype)
+    if mask.shape != layout.positions:
+        raise bad_value("mask", f"shape {layout.positions}, that of x without channels", f"shape {tuple(mask.shape)}")
+    return mask.reshape(-1).to(device)

@@ -1,0 +1,35 @@
+"""One file per method. Every quantizer has ``encode``, ``decode`` and a forward that returns a named tuple."""
+
+from vqkit.quantizers.base import Quantizer
+from vqkit.quantizers.config import build
+from vqkit.quantizers.estimators import (
+    DiVeQ,
+    GumbelStraightThrough,
+    NoGradient,
+    NoiseSubstitution,
+    Rotation,
+    StraightThrough,
+)
+from vqkit.quantizers.objectives import CodebookFit, Commitment, CrossEntropyCommitment, Diversity, Orthogonal
+from vqkit.quantizers.output import LossBreakdown, Quantized, QuantizedWithBreakdown
+from vqkit.quantizers.vector import VectorQuantize
+
+__all__ = [
+    "CodebookFit",
+    "Commitment",
+    "CrossEntropyCommitment",
+    "DiVeQ",
+    "Diversity",
+    "GumbelStraightThrough",
+    "LossBreakdown",
+    "NoGradient",
+    "NoiseSubstitution",
+    "Orthogonal",
+    "Quantized",
+    "QuantizedWithBreakdown",
+    "Quantizer",
+    "Rotation",
+    "StraightThrough",
+    "VectorQuantize",
+    "build",
+]

@@ -1,0 +1,74 @@
+"""A quantizer as a JSON-able dict, and back: ``{"type": "VectorQuantize", "dim": 64, …}``, policies nested the same way."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from vqkit import codebook as codebook_policies
+from vqkit.errors import ArgumentError, VqkitError, bad_type, bad_value
+from vqkit.quantizers import estimators, objectives
+
+_QUANTIZERS: dict[str, type] = {}
+
+
+def registered(cls: type) -> type:
+    """Class decorator: make a quantizer known to ``build`` under its name."""
+    _QUANTIZERS[cls.__name__] = cls
+    return cls
+
+
+def _policies() -> dict[str, type]:
+    rooms = (codebook_policies, estimators, objectives)
+    found = (value for room in rooms for value in vars(room).values() if isinstance(value, type))
+    return {cls.__name__: cls for cls in found if dataclasses.is_dataclass(cls)}
+
+
+def to_json(name: str, value: Any) -> Any:
+    """One constructor argument as JSON; raises ``ArgumentError`` for what has no JSON form, a module or a function."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [to_json(name, item) for item in value]
+    if dataclasses.is_dataclass(value) and type(value).__name__ in _policies():
+        fields = {f.name: to_json(f"{name}.{f.name}", getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    raise ArgumentError(f"{name}: expected a value with a JSON form to store the quantizer, got {type(value).__name__}")
+
+
+def from_json(value: Any) -> Any:
+    """What ``to_json`` gave, as the argument it was."""
+    if isinstance(value, Mapping):
+        known = _policies()
+        if value.get("type") not in known:
+            raise bad_value("type", f"one of {', '.join(sorted(known))}", repr(value.get("type")))
+        fields = {key: from_json(item) for key, item in value.items() if key != "type"}
+        return _construct(known[value["type"]], fields)
+    return tuple(from_json(item) for item in value) if isinstance(value, (list, tuple)) else value
+
+
+def build(config: Mapping[str, Any]) -> Any:
+    """Build the quantizer of a config.
+
+    Raises:
+        ArgumentError, ArgumentTypeError: an unknown type (the known ones are listed), or arguments that do not fit it.
+
+    Example:
+        >>> build({"type": "VectorQuantize", "dim": 8, "codebook_size": 16, "update": {"type": "EMA", "decay": 0.9}}).dim
+        8
+    """
+    if not isinstance(config, Mapping):
+        raise bad_type("quantizer", "a dict with a 'type'", config)
+    if config.get("type") not in _QUANTIZERS:
+        raise bad_value("quantizer.type", f"one of {', '.join(sorted(_QUANTIZERS))}", repr(config.get("type")))
+    return _construct(_QUANTIZERS[config["type"]], {k: from_json(v) for k, v in config.items() if k != "type"})
+
+
+def _construct(cls: type, arguments: dict[str, Any]) -> Any:
+    try:
+        return cls(**arguments)
+    except TypeError as error:
+        if isinstance(error, VqkitError):
+            raise
+        raise bad_value(cls.__name__, "arguments it knows", f"{sorted(arguments)} ({error})") from error

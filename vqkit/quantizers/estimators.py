@@ -1,0 +1,99 @@
+"""Estimators as policies: how gradients cross the rounding. The maths is in ``functional.estimators``.
+
+``stochastic`` ones return something else than a code, so they act in training alone; in eval the value is the code and the
+gradient goes straight through.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from vqkit import functional
+from vqkit.shapes import check_number
+
+
+class Estimator(Protocol):
+    """How gradients cross the rounding."""
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether the training output is something else than the code."""
+        ...
+
+    def __call__(self, x: Tensor, q: Tensor) -> Tensor:
+        """Encoder vectors and their codes, (..., D) each, to the quantized vectors."""
+        ...
+
+
+@dataclass(frozen=True)
+class StraightThrough:
+    """The gradient passes unchanged."""
+
+    stochastic = False
+
+    def __call__(self, x: Tensor, q: Tensor) -> Tensor:
+        return functional.straight_through(x, q.detach())
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """The gradient is turned and scaled as the vector was (the rotation trick)."""
+
+    stochastic = False
+
+    def __call__(self, x: Tensor, q: Tensor) -> Tensor:
+        return functional.rotation_trick(x, q.detach())
+
+
+@dataclass(frozen=True)
+class DiVeQ:
+    """The distance to the code along a noisy direction; the codebook learns from the task's own loss."""
+
+    variance: float = 5e-3
+    stochastic = True
+
+    def __post_init__(self) -> None:
+        check_number("variance", self.variance, 0)
+
+    def __call__(self, x: Tensor, q: Tensor) -> Tensor:
+        return functional.diveq(x, q, self.variance)
+
+
+@dataclass(frozen=True)
+class NoiseSubstitution:
+    """The error replaced by noise of its length (NSVQ); the codebook learns from the task's own loss."""
+
+    stochastic = True
+
+    def __call__(self, x: Tensor, q: Tensor) -> Tensor:
+        return functional.noise_substitution(x, q)
+
+
+@dataclass(frozen=True)
+class GumbelStraightThrough:
+    """The code drawn (with ``noise``) or nearest, the gradient of the softmax over all codes; reaches x and learned codes."""
+
+    temperature: float = 1.0
+    noise: bool = True
+    stochastic = False
+
+    def __post_init__(self) -> None:
+        check_number("temperature", self.temperature, 0, open_low=True)
+
+    def __call__(self, x: Tensor, q: Tensor) -> Tensor:
+        """Outside training there is nothing to draw: straight through."""
+        return functional.straight_through(x, q.detach())
+
+
+@dataclass(frozen=True)
+class NoGradient:
+    """The bare code: nothing reaches the encoder but the loss terms."""
+
+    stochastic = False
+
+    def __call__(self, x: Tensor, q: Tensor) -> Tensor:
+        del x
+        return q

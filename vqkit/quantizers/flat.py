@@ -1,0 +1,190 @@
+"""The flat argument names of the literature's libraries, as sugar for policies: one table."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypedDict
+
+import torch
+from torch import nn
+
+from vqkit.codebook.affine import RunningAffine
+from vqkit.codebook.init import KMeansInit
+from vqkit.codebook.revive import ReplaceStale
+from vqkit.codebook.update import EMA, Fixed, Gradient, InPlace
+from vqkit.errors import ArgumentError, ArgumentTypeError
+from vqkit.quantizers.estimators import DiVeQ, GumbelStraightThrough, NoGradient, Rotation, StraightThrough
+from vqkit.quantizers.objectives import Commitment, CrossEntropyCommitment, Diversity, Orthogonal
+from vqkit.shapes import check_number
+
+
+class FlatOptions(TypedDict, total=False):
+    """What ``VectorQuantize`` takes by flat name; the policy each stands for is beside it in ``POLICY_OF``."""
+
+    decay: float
+    eps: float
+    ema_update: bool
+    manual_ema_update: bool
+    learnable_codebook: bool
+    in_place_codebook_optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None
+    manual_in_place_optimizer_update: bool
+    codebook_weight: float
+    kmeans_init: bool
+    kmeans_iters: int
+    threshold_ema_dead_code: float
+    use_cosine_sim: bool
+    affine_param: bool
+    affine_param_batch_decay: float
+    affine_param_codebook_decay: float
+    vq_bridge: nn.Module | None
+    rotation_trick: bool | None
+    straight_through: bool
+    directional_reparam: bool
+    directional_reparam_variance: float
+    route_gradients_to_input: bool
+    commitment_weight: float
+    commitment_use_cross_entropy_loss: bool
+    orthogonal_reg_weight: float
+    orthogonal_reg_max_codes: int | None
+    orthogonal_reg_active_codes_only: bool
+    codebook_diversity_loss_weight: float
+    codebook_diversity_temperature: float
+    channel_last: bool
+    accept_image_fmap: bool
+    accept_3d_fmap: bool
+
+
+POLICY_OF: Mapping[str, str] = {
+    **dict.fromkeys(
+        (
+            "decay eps ema_update manual_ema_update learnable_codebook in_place_codebook_optimizer "
+            "manual_in_place_optimizer_update codebook_weight"
+        ).split(),
+        "update",
+    ),
+    **dict.fromkeys("kmeans_init kmeans_iters".split(), "init"),
+    "threshold_ema_dead_code": "revive",
+    "use_cosine_sim": "metric",
+    **dict.fromkeys("affine_param affine_param_batch_decay affine_param_codebook_decay".split(), "affine"),
+    "vq_bridge": "bridge",
+    **dict.fromkeys(
+        (
+            "rotation_trick straight_through directional_reparam directional_reparam_variance route_gradients_to_input"
+        ).split(),
+        "estimator",
+    ),
+    **dict.fromkeys(
+        (
+            "commitment_weight commitment_use_cross_entropy_loss orthogonal_reg_weight orthogonal_reg_max_codes "
+            "orthogonal_reg_active_codes_only codebook_diversity_loss_weight codebook_diversity_temperature"
+        ).split(),
+        "objectives",
+    ),
+    **dict.fromkeys("channel_last accept_image_fmap accept_3d_fmap".split(), "channel_dim"),
+}
+"""The flat name, and the argument it is sugar for."""
+
+
+def resolve(flat: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn flat names into policies; ``given`` holds the policies passed as such, None where not.
+
+    Raises:
+        ArgumentTypeError: an unknown name. ArgumentError: a flat name beside the policy it stands for, or two that exclude
+            each other.
+    """
+    for name in flat:
+        if name not in POLICY_OF:
+            near = difflib.get_close_matches(name, POLICY_OF, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ArgumentTypeError(f"{name}: expected an argument of VectorQuantize, got an unknown name{hint}")
+        policy = POLICY_OF[name]
+        if given.get(policy) is not None:
+            raise ArgumentError(f"{name}: expected either it or {policy}=…, got both")
+    makers = {
+        "update": _update,
+        "init": _init,
+        "revive": _revive,
+        "metric": lambda f: "cosine" if f.get("use_cosine_sim") else None,
+        "affine": _affine,
+        "bridge": lambda f: f.get("vq_bridge"),
+        "estimator": _estimator,
+        "objectives": _objectives,
+        "channel_dim": _channel_dim,
+    }
+    return {name: given[name] if given.get(name) is not None else make(flat) for name, make in makers.items()}
+
+
+def _only_one(flat: Mapping[str, Any], *names: str) -> None:
+    chosen = [name for name in names if flat.get(name)]
+    if len(chosen) > 1:
+        raise ArgumentError(f"{', '.join(chosen)}: expected at most one of them, got {len(chosen)}")
+
+
+def _update(flat: Mapping[str, Any]) -> Any:
+    _only_one(flat, "ema_update", "learnable_codebook")
+    _only_one(flat, "ema_update", "directional_reparam")
+    _only_one(flat, "ema_update", "vq_bridge")
+    _only_one(flat, "ema_update", "orthogonal_reg_weight")
+    if flat.get("in_place_codebook_optimizer"):
+        _only_one(flat, "in_place_codebook_optimizer", "ema_update")
+        manual = flat.get("manual_in_place_optimizer_update", False)
+        return InPlace(flat["in_place_codebook_optimizer"], manual)
+    # What needs a gradient to act at all brings it along.
+    wants = "learnable_codebook", "directional_reparam", "vq_bridge", "orthogonal_reg_weight"
+    if any(flat.get(name) for name in wants):
+        return Gradient(flat.get("codebook_weight", 1.0))
+    if flat.get("ema_update") is False:
+        return Fixed()
+    return EMA(flat.get("decay", 0.8), flat.get("eps", 1e-5), manual=flat.get("manual_ema_update", False))
+
+
+def _init(flat: Mapping[str, Any]) -> Any:
+    return KMeansInit(flat.get("kmeans_iters", 10)) if flat.get("kmeans_init") else None
+
+
+def _revive(flat: Mapping[str, Any]) -> Any:
+    threshold = check_number("threshold_ema_dead_code", flat.get("threshold_ema_dead_code", 0), 0)
+    return ReplaceStale(float(threshold), flat.get("decay", 0.8)) if threshold else None
+
+
+def _affine(flat: Mapping[str, Any]) -> Any:
+    if not flat.get("affine_param"):
+        return None
+    return RunningAffine(flat.get("affine_param_batch_decay", 0.99), flat.get("affine_param_codebook_decay", 0.9))
+
+
+def _estimator(flat: Mapping[str, Any]) -> Any:
+    _only_one(flat, "straight_through", "rotation_trick", "directional_reparam")
+    if flat.get("route_gradients_to_input") is False:
+        return NoGradient()
+    if flat.get("directional_reparam"):
+        return DiVeQ(flat.get("directional_reparam_variance", 5e-3))
+    if flat.get("straight_through"):
+        return GumbelStraightThrough(noise=False)
+    if flat.get("rotation_trick") is None:
+        return None
+    return Rotation() if flat["rotation_trick"] else StraightThrough()
+
+
+def _objectives(flat: Mapping[str, Any]) -> Any:
+    if not any(POLICY_OF[name] == "objectives" for name in flat) and not flat.get("directional_reparam"):
+        return None
+    terms: list[Any] = []
+    # DiVeQ's distance already pulls x and code together.
+    weight = flat.get("commitment_weight", 0.0 if flat.get("directional_reparam") else 1.0)
+    if weight:
+        terms.append((CrossEntropyCommitment if flat.get("commitment_use_cross_entropy_loss") else Commitment)(weight))
+    if flat.get("orthogonal_reg_weight"):
+        max_codes, active = flat.get("orthogonal_reg_max_codes"), flat.get("orthogonal_reg_active_codes_only", False)
+        terms.append(Orthogonal(flat["orthogonal_reg_weight"], max_codes, active))
+    if flat.get("codebook_diversity_loss_weight"):
+        sharpness = flat.get("codebook_diversity_temperature", 100.0)
+        terms.append(Diversity(flat["codebook_diversity_loss_weight"], sharpness))
+    return tuple(terms)
+
+
+def _channel_dim(flat: Mapping[str, Any]) -> Any:
+    _only_one(flat, "accept_image_fmap", "accept_3d_fmap")
+    first = flat.get("accept_image_fmap") or flat.get("accept_3d_fmap") or flat.get("channel_last") is False
+    return 1 if first else None

@@ -1,0 +1,132 @@
+"""Loss terms as policies. The maths is in ``functional.losses``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from vqkit import functional
+from vqkit.functional.losses import masked_mean
+from vqkit.shapes import check_int, check_number
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One forward, as the loss terms see it: x, q (H, N, D), codes (H, K, D), indices and valid (H, N), metric."""
+
+    x: Tensor
+    q: Tensor
+    codes: Tensor
+    indices: Tensor
+    valid: Tensor
+    metric: str
+
+    @property
+    def heads(self) -> range:
+        return range(self.codes.shape[0])
+
+
+class Objective(Protocol):
+    """One weighted loss term; ``term`` names its place in ``LossBreakdown``."""
+
+    term: ClassVar[str]
+
+    @property
+    def weight(self) -> float: ...
+
+    def __call__(self, step: Assignment) -> Tensor:
+        """The unweighted term, () float32."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Weighted:
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("weight", self.weight, 0)
+
+
+@dataclass(frozen=True)
+class Commitment(_Weighted):
+    """mean |x − sg(q)|²; β of VQ-VAE is the weight."""
+
+    term: ClassVar[str] = "commitment"
+
+    def __call__(self, step: Assignment) -> Tensor:
+        squared = (step.x - step.q.detach()).square().flatten(0, 1)
+        return masked_mean(squared, step.valid.flatten()).float()
+
+
+@dataclass(frozen=True)
+class CodebookFit(_Weighted):
+    """mean |sg(x) − q|²; what moves codes that learn by gradient."""
+
+    term: ClassVar[str] = "codebook"
+
+    def __call__(self, step: Assignment) -> Tensor:
+        squared = (step.x.detach() - step.q).square().flatten(0, 1)
+        return masked_mean(squared, step.valid.flatten()).float()
+
+
+@dataclass(frozen=True)
+class CrossEntropyCommitment(_Weighted):
+    """−log softmax of the row's own code among all codes, in place of the plain commitment."""
+
+    term: ClassVar[str] = "commitment"
+
+    def __call__(self, step: Assignment) -> Tensor:
+        losses = [
+            functional.cross_entropy_loss(step.x[h], step.codes[h], step.indices[h], metric=step.metric)
+            for h in step.heads
+        ]
+        return torch.stack(losses).mean()
+
+
+@dataclass(frozen=True)
+class Orthogonal(_Weighted):
+    """Pushes codes apart in angle; acts on codes that learn by gradient."""
+
+    max_codes: int | None = None
+    active_only: bool = False
+    term: ClassVar[str] = "orthogonal_reg"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_codes is not None:
+            check_int("max_codes", self.max_codes)
+
+    def __call__(self, step: Assignment) -> Tensor:
+        K = step.codes.shape[1]
+        losses = []
+        for h in step.heads:
+            active = None
+            if self.active_only:
+                slot = torch.where(step.valid[h], step.indices[h], K)
+                active = torch.zeros(K + 1, dtype=torch.bool, device=slot.device).index_fill(0, slot, True)[:K]
+            losses.append(functional.orthogonal_loss(step.codes[h], active, self.max_codes))
+        return torch.stack(losses).mean()
+
+
+@dataclass(frozen=True)
+class Diversity(_Weighted):
+    """The negative entropy of how all rows spread over the codes."""
+
+    temperature: float = 100.0
+    term: ClassVar[str] = "codebook_diversity"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("temperature", self.temperature, 0, open_low=True)
+
+    def __call__(self, step: Assignment) -> Tensor:
+        losses = [
+            functional.diversity_loss(
+                step.x[h], step.codes[h], step.valid[h], temperature=self.temperature, metric=step.metric
+            )
+            for h in step.heads
+        ]
+        return torch.stack(losses).mean()

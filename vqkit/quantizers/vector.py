@@ -1,0 +1,449 @@
+"""``VectorQuantize``: the nearest code of a learned table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Literal, overload
+
+import torch
+from torch import Tensor, nn
+
+from vqkit import functional
+from vqkit.codebook import Codebook, codebook_warmup
+from vqkit.codebook.affine import Affine
+from vqkit.codebook.init import Init
+from vqkit.codebook.revive import ReplaceRare, Revive
+from vqkit.codebook.update import Fixed, Update, Weight
+from vqkit.errors import ArgumentError, bad_value
+from vqkit.functional.lookup import check_range
+from vqkit.layout import Layout, layout_of_indices, rows_that_count, to_rows
+from vqkit.quantizers.base import Quantizer
+from vqkit.quantizers.config import registered
+from vqkit.quantizers.estimators import Estimator, GumbelStraightThrough, Rotation
+from vqkit.quantizers.flat import FlatOptions, resolve
+from vqkit.quantizers.objectives import Assignment, CodebookFit, Commitment, Objective, Orthogonal
+from vqkit.quantizers.output import LossBreakdown, Quantized, QuantizedWithBreakdown
+from vqkit.shapes import check_indices, check_int, check_number, check_shape
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+@registered
+class VectorQuantize(Quantizer):
+    """Replace every vector by its nearest code (VQ-VAE, van den Oord et al. 2017, arXiv:1711.00937).
+
+    ``forward(x)`` takes floating-point ``x`` with ``dim`` channels along ``channel_dim``, of any other shape, and returns
+    ``(quantized, indices, loss)``: the shape and dtype of ``x``; int64 in [0, K), the shape of ``x`` without channels (with a
+    last axis of heads if there are several); and the weighted sum of the loss terms, () float32. Rows that are masked or
+    hold NaN or inf get index −1 and zeros, and count nowhere.
+
+    Args:
+        dim: width of the input. codebook_size: codes K. codebook_dim: width of a code; None for dim / heads rounded up to
+            dim. Linear projections go in and out where ``codebook_dim * heads`` differs from ``dim``.
+        heads: slices of the feature axis, each with its own index. separate_codebook_per_head: a table per head.
+        metric: ``"euclidean"`` or ``"cosine"``. channel_dim: the axis of the channels.
+        init, update, revive, affine, estimator, objectives: policies, see ``vqkit.codebook`` and ``vqkit.quantizers``.
+            Defaults: ``Uniform()``, ``EMA(0.8)``, ``ReplaceRare()``, none, ``Rotation()``, ``(Commitment(1.0),)``.
+        bridge: a module (H, K, D) to (H, K, D) that makes the codes from the stored vectors (FVQ).
+        stochastic_sample_codes, sample_codebook_temp: in training draw codes with probability ∝ exp(−|x − e|²/τ).
+        sync_update_v: ν; adds ν times the output's gradient to codes that learn by gradient.
+        freeze_codebook: the codes do not learn. return_zeros_for_masked_padding: False gives masked rows back unchanged.
+        layernorm_after_project_in: a LayerNorm behind the projection. sync_codebook: share statistics among ranks; False
+            lets every rank's codebook go its own way. usage_window: training rows over which usage is counted.
+        **flat: the flat names of ``FlatOptions`` (``decay``, ``kmeans_init``, ``threshold_ema_dead_code``, …), each sugar for a
+            policy.
+
+    Raises:
+        ArgumentError, ArgumentTypeError: arguments that do not fit, or a flat name beside the policy it stands for.
+
+    Example:
+        >>> import torch
+        >>> vq = VectorQuantize(dim=256, codebook_size=512, decay=0.8, commitment_weight=1.0)
+        >>> quantized, indices, loss = vq(torch.randn(1, 1024, 256))
+        >>> quantized.shape, indices.shape, loss.shape
+        (torch.Size([1, 1024, 256]), torch.Size([1, 1024]), torch.Size([]))
+        >>> _ = vq.eval()
+        >>> x = torch.randn(2, 3, 256)
+        >>> bool((vq.decode(vq.encode(x)) == vq(x).quantized).all())
+        True
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        codebook_size: int,
+        codebook_dim: int | None = None,
+        heads: int = 1,
+        separate_codebook_per_head: bool = False,
+        *,
+        metric: str | None = None,
+        init: Init | None = None,
+        update: Update | None = None,
+        revive: Revive | Literal["default"] | None = "default",
+        affine: Affine | None = None,
+        bridge: nn.Module | None = None,
+        estimator: Estimator | None = None,
+        objectives: Sequence[Objective] | None = None,
+        channel_dim: int | None = None,
+        stochastic_sample_codes: bool = False,
+        sample_codebook_temp: float = 1.0,
+        sync_update_v: float = 0.0,
+        freeze_codebook: bool = False,
+        layernorm_after_project_in: bool = False,
+        return_zeros_for_masked_padding: bool = True,
+        sync_codebook: bool = True,
+        usage_window: int = 65_536,
+        **flat: Unpack[FlatOptions],
+    ):
+        arguments = {k: v for k, v in locals().items() if k not in ("self", "flat", "__class__")}
+        given = {k: v for k, v in arguments.items() if v is not None}
+        if revive == "default":
+            given.pop("revive", None)
+        elif "threshold_ema_dead_code" in flat:
+            raise ArgumentError("threshold_ema_dead_code: expected either it or revive=…, got both")
+        chosen = resolve(flat, given)
+        rank = 4 if flat.get("accept_image_fmap") else 5 if flat.get("accept_3d_fmap") else None
+        super().__init__(dim, -1 if chosen["channel_dim"] is None else chosen["channel_dim"], rank)
+        self._arguments = given | dict(flat) | ({"revive": None} if revive is None else {})
+
+        self.codebook_size, self.heads = check_int("codebook_size", codebook_size), check_int("heads", heads)
+        self.codebook_dim = dim if codebook_dim is None else check_int("codebook_dim", codebook_dim)
+        self.separate = bool(separate_codebook_per_head) and heads > 1
+        self.stochastic = stochastic_sample_codes
+        self.temperature = check_number("sample_codebook_temp", sample_codebook_temp, 0)
+        self.nu = check_number("sync_update_v", sync_update_v, 0, 1)
+        self.freeze_codebook, self.zero_masked = freeze_codebook, return_zeros_for_masked_padding
+        self.estimator: Estimator = chosen["estimator"] or Rotation()
+
+        default_revive = "threshold_ema_dead_code" not in flat and revive == "default"
+        rest = default_revive and chosen["bridge"] is None and not isinstance(chosen["update"], Fixed)
+        self.book = Codebook(
+            codebook_size,
+            self.codebook_dim,
+            heads if self.separate else 1,
+            metric=chosen["metric"] or "euclidean",
+            init=chosen["init"],
+            update=chosen["update"],
+            revive=ReplaceRare() if rest else chosen["revive"] if revive == "default" else revive,
+            affine=chosen["affine"],
+            bridge=chosen["bridge"],
+            window=usage_window,
+            sync=sync_codebook,
+        )
+        terms = (Commitment(),) if chosen["objectives"] is None else tuple(chosen["objectives"])
+        self.objectives: tuple[Objective, ...] = self._with_codebook_fit(terms)
+        self._make_projections(layernorm_after_project_in)
+
+    def _with_codebook_fit(self, terms: tuple[Objective, ...]) -> tuple[Objective, ...]:
+        update = self.book.update
+        if any(isinstance(term, Orthogonal) and term.weight for term in terms) and not update.by_gradient:
+            raise ArgumentError(
+                f"objectives: Orthogonal moves codes by gradient, so expected update Gradient, got {update}"
+            )
+        if self.nu and not update.by_gradient:
+            raise ArgumentError(f"sync_update_v: expected codes that learn by gradient, got update {update}")
+        weight = getattr(update, "weight", 0.0) if update.by_gradient else 0.0
+        # DiVeQ and NSVQ carry the task's gradient to the codes themselves.
+        return terms if not weight or self.estimator.stochastic else (*terms, CodebookFit(weight))
+
+    def _make_projections(self, layernorm: bool) -> None:
+        inner = self.codebook_dim * self.heads
+        self.project_in: nn.Module = nn.Identity()
+        self.project_out: nn.Module = nn.Identity()
+        if inner != self.dim:
+            self.project_in, self.project_out = nn.Linear(self.dim, inner), nn.Linear(inner, self.dim)
+            if layernorm:
+                self.project_in = nn.Sequential(self.project_in, nn.LayerNorm(inner))
+        elif layernorm:
+            raise bad_value("layernorm_after_project_in", "False without a projection", layernorm)
+
+    # --- forward ----------------------------------------------------------------------------------------------------
+
+    @overload
+    def forward(
+        self,
+        x: Tensor,
+        indices: Tensor | None = ...,
+        *,
+        mask: Tensor | None = ...,
+        lens: Tensor | None = ...,
+        topk: int | None = ...,
+        sample_codebook_temp: float | None = ...,
+        freeze_codebook: bool | None = ...,
+        return_loss_breakdown: Literal[False] = ...,
+        ema_update_weight: Weight = ...,
+        accum_ema_update: bool = ...,
+        ema_update: bool | None = ...,
+    ) -> Quantized: ...
+    @overload
+    def forward(
+        self,
+        x: Tensor,
+        indices: Tensor | None = ...,
+        *,
+        mask: Tensor | None = ...,
+        lens: Tensor | None = ...,
+        topk: int | None = ...,
+        sample_codebook_temp: float | None = ...,
+        freeze_codebook: bool | None = ...,
+        return_loss_breakdown: Literal[True],
+        ema_update_weight: Weight = ...,
+        accum_ema_update: bool = ...,
+        ema_update: bool | None = ...,
+    ) -> QuantizedWithBreakdown: ...
+    def forward(
+        self,
+        x: Tensor,
+        indices: Tensor | None = None,
+        *,
+        mask: Tensor | None = None,
+        lens: Tensor | None = None,
+        topk: int | None = None,
+        sample_codebook_temp: float | None = None,
+        freeze_codebook: bool | None = None,
+        return_loss_breakdown: bool = False,
+        ema_update_weight: Weight = None,
+        accum_ema_update: bool = False,
+        ema_update: bool | None = None,
+    ) -> Quantized | QuantizedWithBreakdown:
+        """Quantize ``x``; in training mode also learn.
+
+        Args:
+            indices: int64 targets, shaped as the indices returned; the loss is then −log softmax of these codes (−1: none).
+            mask: bool, the shape of ``x`` without channels. lens: int64 (B,), for x (B, n, dim): rows that count per sequence.
+            topk: return the T nearest codes: quantized (..., T, dim), indices (..., T[, heads]), loss (..., T) per
+                candidate; learns nothing. sample_codebook_temp, freeze_codebook: override the constructor's.
+            return_loss_breakdown: also return the terms by name, before their weights.
+            ema_update_weight: scales this step's (1 − γ): a number, a tensor (K,) or (H, K), or f(sums, counts).
+            accum_ema_update: keep this step's statistics for the next one. ema_update: False learns nothing this step.
+        """
+        rows, valid, layout = self._rows(x, mask, lens)
+        passed = None if self.zero_masked else self._passed(x, layout, mask, lens)
+        targets = None if indices is None else self._targets(indices, layout)
+        x_HND, valid_HN = self._enter(rows, valid)
+        book = self.book
+        if book.recorder is not None:
+            book.recorder(x_HND, valid_HN)
+        frozen = self.freeze_codebook if freeze_codebook is None else freeze_codebook
+        learning = self.training and not frozen and ema_update is not False and topk is None and not book.recorder
+        if learning:
+            book.prepare_(x_HND, valid_HN)
+        codes = book.codes().detach() if frozen else book.codes()
+        if topk is not None:
+            return self._candidates(x, passed, x_HND, valid_HN, valid, codes, topk, layout, return_loss_breakdown)
+
+        soft, found = self._select(x_HND, codes, sample_codebook_temp)
+        indices_HN = torch.where(valid_HN, found, -1)
+        if learning:
+            book.learn_(x_HND, indices_HN, weight=ema_update_weight, accumulate=accum_ema_update)
+            codes = book.codes() if book.update.changes_output else codes
+        q_HND = book.take(indices_HN, codes).to(x_HND.dtype)
+        step = Assignment(x_HND, q_HND, codes, indices_HN, valid_HN, book.metric)
+        loss, breakdown = self._losses(step, targets)
+
+        y_HND = self._estimate(x_HND, q_HND) if soft is None else soft
+        y_HND = functional.synchronous(y_HND, q_HND, self.nu) if self.nu and self.training else y_HND
+        quantized = layout.restore(self._leave(y_HND, valid, passed)).to(x.dtype)
+        arranged = layout.arrange(self._by_head(indices_HN))
+        if return_loss_breakdown:
+            return QuantizedWithBreakdown(quantized, arranged, loss, breakdown)
+        return Quantized(quantized, arranged, loss)
+
+    def encode(self, x: Tensor, *, mask: Tensor | None = None, lens: Tensor | None = None) -> Tensor:
+        """Indices of ``x``, int64, shaped as ``forward`` returns them; always the nearest codes, and changes nothing."""
+        training, self.training = self.training, False
+        try:
+            rows, valid, layout = self._rows(x, mask, lens)
+        finally:
+            self.training = training
+        x_HND, valid_HN = self._enter(rows, valid)
+        indices_HN = torch.where(valid_HN, self.book.nearest(x_HND), -1)
+        return layout.arrange(self._by_head(indices_HN))
+
+    def decode(self, indices: Tensor) -> Tensor:
+        """Quantized vectors of ``indices`` (shaped as ``forward`` returns them), equal to its output to the bit; −1 gives zeros.
+
+        Raises:
+            CodeIndexError: an index out of range. ArgumentError, ArgumentTypeError: a shape or dtype that does not fit.
+        """
+        q_HND, valid, layout = self._looked_up(indices)
+        return layout.restore(self._leave(q_HND, valid, None))
+
+    def get_codes_from_indices(self, indices: Tensor) -> Tensor:
+        """Codes before the projection out, heads side by side: (..., heads · codebook_dim), channels last."""
+        q_HND, _, layout = self._looked_up(indices)
+        return layout.arrange(self._merged(q_HND))
+
+    get_output_from_indices = decode
+
+    # --- the way in, the choice, the way out --------------------------------------------------------------------------
+
+    def _enter(self, rows: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows (N, dim) to (H, N, D) in the space of the codes, and valid to (H, N); shared heads become rows."""
+        if self.dim != self.codebook_dim * self.heads:
+            weight = next(self.project_in.parameters())
+            rows = self.project_in(rows if torch.is_autocast_enabled(rows.device.type) else rows.to(weight.dtype))
+        D = self.codebook_dim
+        if self.separate:
+            split = rows.reshape(-1, self.heads, D).transpose(0, 1)
+            valid_HN = valid.expand(self.heads, -1)
+        else:
+            split, valid_HN = rows.reshape(1, -1, D), valid.repeat_interleave(self.heads)[None]
+        return self.book.prepare(split), valid_HN
+
+    def _select(self, x_HND: Tensor, codes: Tensor, temperature: float | None) -> tuple[Tensor | None, Tensor]:
+        """Indices (H, N), and the output where the choice itself makes it (Gumbel straight-through)."""
+        temperature = self.temperature if temperature is None else check_number("sample_codebook_temp", temperature, 0)
+        drawn = self.training and self.stochastic and temperature > 0
+        if self.training and isinstance(self.estimator, GumbelStraightThrough):
+            tau, noise, metric = self.estimator.temperature, self.estimator.noise or drawn, self.book.metric
+            heads = [
+                functional.gumbel_straight_through(x, c, tau, metric=metric, noise=noise)
+                for x, c in zip(x_HND, codes, strict=True)
+            ]
+            return torch.stack([y for y, _ in heads]).to(x_HND.dtype), torch.stack([i for _, i in heads])
+        if drawn:
+            return None, self.book.sample(x_HND, codes, temperature)
+        return None, self.book.nearest(x_HND, codes)
+
+    def _estimate(self, x_HND: Tensor, q_HND: Tensor) -> Tensor:
+        if self.training:
+            return self.estimator(x_HND, q_HND)
+        if not (torch.is_grad_enabled() and x_HND.requires_grad):
+            return q_HND
+        return functional.straight_through(x_HND, q_HND) if self.estimator.stochastic else self.estimator(x_HND, q_HND)
+
+    def _merged(self, y_HND: Tensor) -> Tensor:
+        """(H, N, D) to (N, heads · D)."""
+        return (y_HND.transpose(0, 1) if self.separate else y_HND).reshape(-1, self.heads * self.codebook_dim)
+
+    def _passed(self, x: Tensor, layout: Layout, mask: Tensor | None, lens: Tensor | None) -> Tensor | None:
+        """The masked rows of the input (N, dim), zero elsewhere; None without a mask."""
+        counted = rows_that_count(layout, mask, lens, x.device)
+        rows = to_rows(x, self.dim, self.channel_dim, self.rank)[0]
+        return None if counted is None else torch.where(counted[:, None], 0, rows)
+
+    def _leave(self, y_HND: Tensor, valid: Tensor, passed: Tensor | None) -> Tensor:
+        """(H, N, D) to (N, dim); rows that do not count become zero, or those of ``passed``."""
+        y = self._merged(y_HND)
+        if isinstance(self.project_out, nn.Linear):
+            y = y if torch.is_autocast_enabled(y.device.type) else y.to(self.project_out.weight.dtype)
+            y = self.project_out(y)
+        return torch.where(valid[:, None], y, 0 if passed is None else passed.to(y.dtype))
+
+    def _by_head(self, indices_HN: Tensor) -> Tensor:
+        """(H, N, ...) to (N, ..., heads), without the axis when there is one head."""
+        if self.heads == 1:
+            return indices_HN[0]
+        if self.separate:
+            return indices_HN.movedim(0, -1)
+        return indices_HN.reshape(-1, self.heads, *indices_HN.shape[2:]).movedim(1, -1)
+
+    def _from_heads(self, indices_Nh: Tensor) -> Tensor:
+        """(N, heads) to (H, N)."""
+        return indices_Nh.t() if self.separate else indices_Nh.reshape(1, -1)
+
+    def _looked_up(self, indices: Tensor) -> tuple[Tensor, Tensor, Layout]:
+        indices_Nh, layout = layout_of_indices(indices, self.channel_dim, self.heads)
+        check_range(indices_Nh, self.codebook_size)
+        return self.book.take(self._from_heads(indices_Nh.long())), (indices_Nh >= 0).any(1), layout
+
+    # --- losses -----------------------------------------------------------------------------------------------------
+
+    def _targets(self, indices: Tensor, layout: Layout) -> Tensor:
+        expected = (*layout.positions, *((self.heads,) if self.heads > 1 else ()))
+        check_shape("indices", check_indices("indices", indices), expected)
+        check_range(indices, self.codebook_size)
+        return self._from_heads(indices.reshape(-1, self.heads).long())
+
+    def _losses(self, step: Assignment, targets: Tensor | None) -> tuple[Tensor, LossBreakdown]:
+        zero = step.x.new_zeros((), dtype=torch.float32)
+        terms = dict.fromkeys(LossBreakdown._fields, zero)
+        if targets is not None:
+            wanted = torch.where(step.valid, targets, -1)
+            scores = [
+                functional.cross_entropy_loss(step.x[h], step.codes[h], wanted[h], metric=step.metric)
+                for h in step.heads
+            ]
+            terms["cross_entropy"] = torch.stack(scores).mean()
+            return terms["cross_entropy"], LossBreakdown(**terms)
+        loss = zero
+        for objective in self.objectives:
+            value = objective(step)
+            terms[objective.term] = terms[objective.term] + value
+            loss = loss + objective.weight * value
+        return loss, LossBreakdown(**terms)
+
+    def _candidates(
+        self,
+        x: Tensor,
+        passed: Tensor | None,
+        x_HND: Tensor,
+        valid_HN: Tensor,
+        valid: Tensor,
+        codes: Tensor,
+        topk: int,
+        layout: Layout,
+        breakdown: bool,
+    ) -> Quantized:
+        """The T nearest codes of each row, as if each were the answer."""
+        if breakdown:
+            raise bad_value("return_loss_breakdown", "False with topk", breakdown)
+        if check_int("topk", topk) > self.codebook_size:
+            raise bad_value("topk", f"at most the {self.codebook_size} codes there are", topk)
+        H, N, D = x_HND.shape
+        found_HNT = torch.where(valid_HN[..., None], self.book.nearest(x_HND, codes, topk), -1)
+        q = self.book.take(found_HNT.reshape(H, N * topk), codes).to(x_HND.dtype)
+        near = x_HND[:, :, None].expand(H, N, topk, D).reshape(H, N * topk, D)
+        error = torch.where(found_HNT < 0, 0, (near - q.detach()).square().reshape(H, N, topk, D).mean(-1))
+        error_NT = error.mean(0) if self.separate else error.reshape(-1, self.heads, topk).mean(1)
+        weight = sum(o.weight for o in self.objectives if isinstance(o, Commitment))
+
+        # Shared heads lie between rows and candidates: (rows, heads, T) to (rows, T, heads).
+        y = self._estimate(near, q).reshape(H, N, topk, D)
+        y = y if self.separate else y.reshape(-1, self.heads, topk, D).transpose(1, 2).reshape(1, -1, D)
+        y = y.reshape(H, -1, D)
+        passed = None if passed is None else passed.repeat_interleave(topk, 0)
+        out = self._leave(y, valid.repeat_interleave(topk), passed)
+        quantized = layout.restore(out.reshape(-1, topk, self.dim)).to(x.dtype)
+        return Quantized(quantized, layout.arrange(self._by_head(found_HNT)), layout.arrange(error_NT.float() * weight))
+
+    # --- the table --------------------------------------------------------------------------------------------------
+
+    @property
+    def codebook(self) -> Tensor:
+        """The codes: (K, D), or (heads, K, D) with separate codebooks. Assigning places them, and their averages follow."""
+        codes = self.book.codes()
+        return codes if self.separate else codes[0]
+
+    @codebook.setter
+    def codebook(self, codes: Tensor) -> None:
+        check_shape("codebook", codes, self.codebook.shape)
+        if self.book.affine is not None or self.book.bridge is not None:
+            raise ArgumentError("codebook: expected a table without affine map or bridge to assign to")
+        vectors = codes.detach() if self.separate else codes.detach()[None]
+        frozen = self.book.frozen.clone()
+        self.book.freeze_(frozen=False)
+        self.book.place_(torch.ones_like(frozen), vectors.to(self.book.vectors), 1.0)
+        self.book.freeze_(frozen)
+        self.book.mark_initialised_()
+
+    def fit(
+        self, loader: Iterable[Tensor], *, method: str = "kmeans", iters: int = 10, rows_per_code: int = 64
+    ) -> VectorQuantize:
+        """Place the codes from many batches of inputs at once (see ``codebook_warmup``); returns self."""
+        codebook_warmup(self, loader, method, iters=iters, rows_per_code=rows_per_code)
+        return self
+
+    def usage(self) -> Tensor:
+        """Share of codes drawn by the last ``usage_window`` training rows: () float64, or (heads,) with separate codebooks."""
+        return self.book.usage() if self.separate else self.book.usage()[0]
+
+    def perplexity(self) -> Tensor:
+        """Perplexity of the codes drawn by the last ``usage_window`` training rows: () float64, or (heads,)."""
+        return self.book.perplexity() if self.separate else self.book.perplexity()[0]
+
+    def update_in_place_optimizer(self) -> None:
+        """Let the in-place optimizer take the step it waits with; for ``manual_in_place_optimizer_update``."""
+        self.book.update_in_place_()
