@@ -46,7 +46,9 @@ def gathered(tensor: Tensor) -> Tensor:
 
 
 def gathered_rows(tensor: Tensor, fill: int = -1) -> Tensor:
-    """Every rank's (H, N) side by side, (H, ΣN), in the order of ranks; ranks may differ in N (``fill`` pads, at most the longest)."""
+    """Every rank's (H, N) side by side, (H, ΣN), in the order of ranks; ranks may differ in N (``fill`` pads, at most
+    the longest).
+    """
     length = torch.tensor(tensor.shape[1], device=tensor.device)
     longest = int(gathered(length).max())
     padded = torch.nn.functional.pad(tensor, (0, longest - tensor.shape[1]), value=fill)

@@ -72,8 +72,8 @@ def rows_that_count(layout: Layout, mask: Tensor | None, lens: Tensor | None, de
     """The mask as (N,) bool, or None when every row counts.
 
     Args:
-        mask: bool, the shape of ``x`` without channels, True where a row counts. lens: int64 (B,), for (B, n) positions:
-            how many of each sequence count. One or the other.
+        mask: bool, the shape of ``x`` without channels, True where a row counts. lens: int64 (B,), for (B, n)
+            positions: how many of each sequence count. One or the other.
     """
     if mask is not None and lens is not None:
         raise bad_value("mask, lens", "one of them", "both")

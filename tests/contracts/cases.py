@@ -41,7 +41,9 @@ DIM, SIZE = 12, 16
 
 @dataclass(frozen=True)
 class Case:
-    """A quantizer and the shape it takes. ``draws``: training consumes torch's random numbers, so reshaped batches differ."""
+    """A quantizer and the shape it takes. ``draws``: training consumes torch's random numbers, so reshaped batches
+    differ.
+    """
 
     name: str
     make: Callable[[], Quantizer]
@@ -114,7 +116,10 @@ METHODS: dict[str, dict[str, Any]] = {
         "orthogonal_reg_max_codes": 8,
     },
     "diversity": {"codebook_diversity_loss_weight": 0.1, "codebook_diversity_temperature": 3.0},
-    "all_terms": {"objectives": (Commitment(0.25), CrossEntropyCommitment(0.1), Diversity(0.1)), "update": Gradient(0.5)},
+    "all_terms": {
+        "objectives": (Commitment(0.25), CrossEntropyCommitment(0.1), Diversity(0.1)),
+        "update": Gradient(0.5),
+    },
     "masked_kept": {"return_zeros_for_masked_padding": False},
 }
 DRAWS = {"gumbel_noise", "diveq", "noise_substitution", "stochastic", "orthogonal_active"}
@@ -146,9 +151,9 @@ def _vector(method: dict[str, Any], layout: dict[str, Any]) -> Callable[[], Quan
 
 def _vector_cases() -> list[Case]:
     return [
-        Case(f"VectorQuantize-{m}-{l}", _vector(method, layout), shape, m in DRAWS, {**method, **layout})
+        Case(f"VectorQuantize-{m}-{place}", _vector(method, layout), shape, m in DRAWS, {**method, **layout})
         for m, method in METHODS.items()
-        for l, (layout, shape) in LAYOUTS.items()
+        for place, (layout, shape) in LAYOUTS.items()
     ]
 
 

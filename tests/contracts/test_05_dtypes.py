@@ -1,4 +1,6 @@
-"""Contract 5: the output has the input's dtype, the state stays float32, and indices are those of the same values in float32."""
+"""Contract 5: the output has the input's dtype, the state stays float32, and indices are those of the same values in
+float32.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def test_a_training_step_in_half_precision(case: Case, dtype: torch.dtype):
 @pytest.mark.parametrize("dtype", [*HALVES, torch.float64], ids=str)
 def test_a_cast_module_keeps_its_state(case: Case, dtype: torch.dtype):
     quantizer = case.trained()
-    before = {name: value.clone() for name, value in quantizer.book.state_dict().items() if isinstance(value, torch.Tensor)}
+    before = {
+        name: value.clone() for name, value in quantizer.book.state_dict().items() if isinstance(value, torch.Tensor)
+    }
     x = case.x(1).to(dtype)
     cast = quantizer.to(dtype).eval()
     for name, value in cast.book.state_dict().items():

@@ -81,7 +81,9 @@ def test_sync_update_adds_nu_to_the_codes_and_leaves_the_encoder():
 
 
 def test_the_three_terms_of_equation_3():
-    """VQ-VAE, eq. 3: |x − D(e)|² + |sg z − e|² + β|z − sg e|², here with means over D: D times them is the paper's sum."""
+    """VQ-VAE, eq. 3: |x − D(e)|² + |sg z − e|² + β|z − sg e|², here with means over D: D times them is the paper's
+    sum.
+    """
     torch.manual_seed(0)
     beta = 0.25
     quantizer = VectorQuantize(DIM, SIZE, update=Gradient(1.0), objectives=(Commitment(beta),), revive=None)

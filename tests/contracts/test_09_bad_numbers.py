@@ -1,4 +1,6 @@
-"""Contract 9: rows with NaN or inf touch nothing, are counted, and are warned of once; bad arguments raise typed errors."""
+"""Contract 9: rows with NaN or inf touch nothing, are counted, and are warned of once; bad arguments raise typed
+errors.
+"""
 
 from __future__ import annotations
 
@@ -56,11 +58,23 @@ BAD_CALLS = [
     ({}, torch.zeros(2, 3, DIM, dtype=torch.int64), {}, ArgumentTypeError, "x: expected a floating-point tensor"),
     ({}, [1.0, 2.0], {}, ArgumentTypeError, "x: expected a torch.Tensor"),
     ({"accept_image_fmap": True}, torch.zeros(2, DIM, 3), {}, ArgumentError, "x: expected 4 axes"),
-    ({}, torch.zeros(2, 3, DIM), {"mask": torch.ones(2, 4, dtype=torch.bool)}, ArgumentError, r"mask: expected shape \(2, 3\)"),
+    (
+        {},
+        torch.zeros(2, 3, DIM),
+        {"mask": torch.ones(2, 4, dtype=torch.bool)},
+        ArgumentError,
+        r"mask: expected shape \(2, 3\)",
+    ),
     ({}, torch.zeros(2, 3, DIM), {"mask": torch.ones(2, 3)}, ArgumentTypeError, "mask: expected a bool tensor"),
     ({}, torch.zeros(2, 3, DIM), {"lens": torch.tensor([1, 2, 3])}, ArgumentError, "lens: expected shape"),
     ({}, torch.zeros(2, 3, DIM), {"topk": SIZE + 1}, ArgumentError, "topk: expected at most"),
-    ({}, torch.zeros(2, 3, DIM), {"indices": torch.zeros(2, 4, dtype=torch.int64)}, ArgumentError, "indices: expected shape"),
+    (
+        {},
+        torch.zeros(2, 3, DIM),
+        {"indices": torch.zeros(2, 4, dtype=torch.int64)},
+        ArgumentError,
+        "indices: expected shape",
+    ),
     ({"kmeans_init": True}, torch.zeros(2, 3, DIM), {}, ArgumentError, "k-means needs at least 16 rows.*got 6"),
 ]
 
@@ -118,7 +132,10 @@ def test_bad_options(options, match):
         (lambda: ReplaceRare(share=0), "share"),
         (lambda: build({"type": "VectorQuantise"}), "quantizer.type: expected one of VectorQuantize"),
         (lambda: build({"type": "VectorQuantize", "dim": 4}), "VectorQuantize"),
-        (lambda: build({"type": "VectorQuantize", "dim": 4, "codebook_size": 4, "update": {"type": "Emma"}}), "type: expected one of"),
+        (
+            lambda: build({"type": "VectorQuantize", "dim": 4, "codebook_size": 4, "update": {"type": "Emma"}}),
+            "type: expected one of",
+        ),
     ],
 )
 def test_bad_policies(make, match):

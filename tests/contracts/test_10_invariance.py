@@ -1,4 +1,6 @@
-"""Contract 10 and 11: a vector's index does not depend on its company, ties go to the lowest index, micro-batches add up."""
+"""Contract 10 and 11: a vector's index does not depend on its company, ties go to the lowest index, micro-batches add
+up.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def test_the_same_vector_gets_the_same_index_in_any_batch(free: Case):
     assert torch.equal(quantizer.encode(x[order]), together[order])
     for row in range(0, 40, 7):
         assert torch.equal(quantizer.encode(x[row]), together[row])
-        assert torch.equal(quantizer.encode(torch.cat([1e6 * torch.randn(3, DIM), x[row : row + 1]]))[-1], together[row])
+        assert torch.equal(
+            quantizer.encode(torch.cat([1e6 * torch.randn(3, DIM), x[row : row + 1]]))[-1], together[row]
+        )
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
@@ -44,7 +48,8 @@ def _backward(quantized: torch.Tensor) -> None:
 @pytest.mark.parametrize("way", ["argument", "context"])
 def test_micro_batches_equal_one_batch(steady: Case, way: str):
     if "affine_param" in steady.options:
-        # Running statistics move the codes with every forward: the parts are searched against other codes than the whole.
+        # Running statistics move the codes with every forward: the parts are searched against other codes than the
+        # whole.
         assert steady.trained().book.affine is not None
         return
     x = torch.cat([steady.x(3), steady.x(4)], 1).reshape(1, 36, DIM)

@@ -14,8 +14,8 @@ from vqkit.codebook.codebook import Codebook
 def accumulating(model: nn.Module, defer: bool = True) -> Iterator[None]:
     """Within, training forwards of ``model`` keep their codebook statistics for the next forward outside.
 
-    Use it around every micro-batch of a step but the last, as ``no_sync`` is used for gradients. ``defer=False`` changes
-    nothing, so that one ``with`` line serves every micro-batch.
+    Use it around every micro-batch of a step but the last, as ``no_sync`` is used for gradients. ``defer=False``
+    changes nothing, so that one ``with`` line serves every micro-batch.
 
     >>> import torch
     >>> from vqkit import VectorQuantize

@@ -1,6 +1,7 @@
 """Affine reparameterisation: the codes seen by the search are a learned or running affine image of the stored vectors.
 
-A shift of the encoder's distribution then moves all codes at once, used or not (Huh et al. 2023, arXiv:2305.08842, §4.1).
+A shift of the encoder's distribution then moves all codes at once, used or not (Huh et al. 2023, arXiv:2305.08842,
+§4.1).
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ class AffineMap(nn.Module):
 
 @dataclass(frozen=True)
 class LearnedAffine:
-    """codes = (1 + lr·s) ⊙ vectors + lr·b with s, b learned by gradient from zero, one pair per group of K/groups codes."""
+    """codes = (1 + lr·s) ⊙ vectors + lr·b with s, b learned by gradient from zero, one pair per group of K/groups
+    codes.
+    """
 
     lr: float = 1.0
     groups: int = 1

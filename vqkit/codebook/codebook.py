@@ -26,8 +26,9 @@ from vqkit.shapes import check_choice, check_int
 class Codebook(nn.Module):
     """H tables of K codes of width D, exact to search, and all the state a codebook has.
 
-    Rows (H, N, D) come as ``prepare`` returns them; an index of −1 marks a row that does not count. Only ``prepare_``, ``learn_``,
-    ``place_``, ``freeze_``, ``fit_`` and the ``update_…_`` methods write. State is float32 whatever dtype the module is cast to.
+    Rows (H, N, D) come as ``prepare`` returns them; an index of −1 marks a row that does not count. Only ``prepare_``,
+    ``learn_``, ``place_``, ``freeze_``, ``fit_`` and the ``update_…_`` methods write. State is float32 whatever dtype
+    the module is cast to.
 
     Args:
         size: codes K. dim: width D. heads: tables H. metric: ``"euclidean"`` or ``"cosine"`` (unit codes).
@@ -195,7 +196,8 @@ class Codebook(nn.Module):
     def learn_(self, rows: Tensor, indices: Tensor, *, weight: Weight = None, accumulate: bool = False) -> None:
         """Learn from one step's rows (H, N, D) and their indices (H, N).
 
-        ``accumulate`` keeps the statistics for the next call without it: k micro-batches move the codes as one batch would.
+        ``accumulate`` keeps the statistics for the next call without it: k micro-batches move the codes as one batch
+        would.
         """
         self.window.record_(indices)
         rows = rows.detach() if self.affine is None else self.affine.inverse(rows.detach())
@@ -229,7 +231,9 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def place_(self, where: Tensor, vectors: Tensor, weight: float | None = None) -> None:
-        """Put codes elsewhere for good: the update's averages follow, at a weight in rows (None: the weight they had)."""
+        """Put codes elsewhere for good: the update's averages follow, at a weight in rows (None: the weight they
+        had).
+        """
         vectors = F.normalize(vectors.to(self.vectors.dtype), dim=-1) if self.metric == "cosine" else vectors
         self.write_(where, vectors)
         self.update.moved_(self, where & ~self.frozen, weight)

@@ -1,4 +1,6 @@
-"""Codes from data before training: many batches, one uniform sample of their rows, then k-means or the rows themselves."""
+"""Codes from data before training: many batches, one uniform sample of their rows, then k-means or the rows
+themselves.
+"""
 
 from __future__ import annotations
 
@@ -92,10 +94,12 @@ def codebook_warmup(
     Runs ``model`` in eval mode, without gradients, over up to ``num_batch`` batches; nothing but the codes changes.
 
     Args:
-        model: any module with vqkit quantizers in it. loader: batches; a tuple or list gives its first element to the model.
+        model: any module with vqkit quantizers in it. loader: batches; a tuple or list gives its first element to the
+            model.
         warmup_method: ``"kmeans"`` centroids of the sample, or ``"data"`` for rows of it.
         num_batch: stop after so many batches; None takes them all. iters: k-means iterations.
-        rows_per_code: the size of the uniform sample kept, per code. forward: called with each batch instead of the model.
+        rows_per_code: the size of the uniform sample kept, per code. forward: called with each batch instead of the
+            model.
 
     Raises:
         ArgumentError: no codebook in the model, an unknown method, or fewer rows than codes.

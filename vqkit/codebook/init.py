@@ -49,6 +49,7 @@ class Uniform:
         return torch.empty(heads, size, dim).uniform_(-bound, bound)
 
     def from_rows(self, rows: Tensor, size: int, metric: str) -> Tensor:
+        del rows, size, metric
         raise ArgumentError(f"init: {self} takes no rows")
 
 
@@ -69,6 +70,7 @@ class Normal:
         return torch.randn(heads, size, dim) * self.std
 
     def from_rows(self, rows: Tensor, size: int, metric: str) -> Tensor:
+        del rows, size, metric
         raise ArgumentError(f"init: {self} takes no rows")
 
 

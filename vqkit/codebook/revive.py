@@ -1,7 +1,8 @@
 """What happens to dead codes. A policy watches which codes draw rows, and puts those that do not somewhere better.
 
-Every policy acts after the update, so a revived code is not overwritten by it, and tells the update where the code now is,
-so that it survives the next one. Rows are drawn by position, not by the batch they came in: micro-batches and ranks agree.
+Every policy acts after the update, so a revived code is not overwritten by it, and tells the update where the code now
+is, so that it survives the next one. Rows are drawn by position, not by the batch they came in: micro-batches and
+ranks agree.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from torch import Tensor
 from vqkit.codebook.stats import NONE, BatchStats, Candidates, random_rows
 from vqkit.errors import ArgumentError
 from vqkit.functional.hashing import hashed_normal, hashed_uniform
-from vqkit.functional.lookup import take
 from vqkit.functional.logits import code_logits, row_blocks
+from vqkit.functional.lookup import take
 from vqkit.shapes import check_choice, check_int, check_number
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ class Revive(Protocol):
         ...
 
     def candidates(self, book: Codebook, rows: Tensor, indices: Tensor, positions: Tensor) -> Candidates:
-        """What may become codes, from the step's rows (H, N, D) and their indices (H, N), −1 where a row does not count."""
+        """What may become codes, from the step's rows (H, N, D) and their indices (H, N), −1 where a row does not
+        count.
+        """
         ...
 
     def step_(self, book: Codebook, stats: BatchStats) -> None:
@@ -67,7 +70,8 @@ def replace_(book: Codebook, dead: Tensor, urgency: Tensor, candidates: Candidat
 
 @dataclass(frozen=True)
 class ReplaceStale(_FromRandomRows):
-    """A code whose moving count of rows per step falls below ``threshold`` becomes a random row of the step (SoundStream, §3.3).
+    """A code whose moving count of rows per step falls below ``threshold`` becomes a random row of the step
+    (SoundStream, §3.3).
 
     The threshold is absolute, so it depends on the batch size: with N rows a step and K codes the average count is N/K.
     A replaced code starts again at the threshold. ``every``: look only each so many steps.
@@ -97,12 +101,12 @@ class ReplaceStale(_FromRandomRows):
 class ReplaceRare:
     """A code that draws less than ``share`` of an even share of the rows splits the cell of a random row.
 
-    The share is a moving average over rows, not steps: its memory is ``window`` rows per code, so neither the batch size
-    nor the number of codes changes what counts as dead. A replaced code starts again at an even share.
+    The share is a moving average over rows, not steps: its memory is ``window`` rows per code, so neither the batch
+    size nor the number of codes changes what counts as dead. A replaced code starts again at an even share.
 
-    It is put on the way from the row's code e to the row x, at e + reach·(x − e). On the row itself (reach 1) a code in many
-    dimensions draws nothing: other rows are nearer to their centroid than to each other. At 2/√D (None, at most 1) the
-    border lies about one standard deviation from the centroid, and it draws about a sixth of the cell.
+    It is put on the way from the row's code e to the row x, at e + reach·(x − e). On the row itself (reach 1) a code
+    in many dimensions draws nothing: other rows are nearer to their centroid than to each other. At 2/√D (None, at
+    most 1) the border lies about one standard deviation from the centroid, and it draws about a sixth of the cell.
     """
 
     share: float = 0.1
@@ -137,7 +141,9 @@ class ReplaceRare:
 
 @dataclass(frozen=True)
 class ReplaceUnused(_FromRandomRows):
-    """A code unused for ``after`` steps becomes a random row plus noise of ``noise`` times its length (vqtorch's least recently used)."""
+    """A code unused for ``after`` steps becomes a random row plus noise of ``noise`` times its length (vqtorch's
+    least recently used).
+    """
 
     after: int = 100
     noise: float = 0.01
@@ -164,10 +170,11 @@ class ReplaceUnused(_FromRandomRows):
 
 @dataclass(frozen=True)
 class OnlineClustering:
-    """Every step each code moves towards an anchor row, the further the less it is used (CVQ-VAE, Zheng and Vedaldi 2023, arXiv:2307.15139, eq. 4 to 6).
+    """Every step each code moves towards an anchor row, the further the less it is used (CVQ-VAE, Zheng and Vedaldi
+    2023, arXiv:2307.15139, eq. 4 to 6).
 
-    With p the moving share of rows a code draws, α = exp(−10·p·K/(1 − γ) − 10⁻³) and e ← (1 − α)e + α·anchor. The anchor
-    of a code is a random row, the closest row, or a row drawn with probability ∝ exp(−|x − e|²).
+    With p the moving share of rows a code draws, α = exp(−10·p·K/(1 − γ) − 10⁻³) and e ← (1 − α)e + α·anchor. The
+    anchor of a code is a random row, the closest row, or a row drawn with probability ∝ exp(−|x − e|²).
     """
 
     anchor: str = "probability"

@@ -79,7 +79,9 @@ def best_rows(rows_HND: Tensor, scores_HN: Tensor, slots: int) -> Candidates:
 
 
 def row_positions(valid_HN: Tensor, earlier_H: Tensor) -> Tensor:
-    """The number of each row among the rows that count, over micro-batches and ranks: what its random numbers hang on."""
+    """The number of each row among the rows that count, over micro-batches and ranks: what its random numbers hang
+    on.
+    """
     if distributed.world_size() > 1:
         ranks_RH = distributed.gathered(valid_HN.sum(1))
         earlier_H = earlier_H + ranks_RH[: distributed.rank()].sum(0)

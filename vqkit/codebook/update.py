@@ -64,8 +64,8 @@ class EMA:
 
     n ← γn + (1 − γ)·count, m ← γm + (1 − γ)·sum, e = m/ñ with Laplace smoothing ñ = (n + ε)/(Σn + Kε)·Σn. A code that
     drew no row in a step stays where it is: its m and n shrink alike, and the smoothing would only pull it to zero.
-    ``debias`` divides n and m by what the zero start leaves out, as Sonnet does. ``manual``: averages move each step, codes
-    only at ``Codebook.update_ema_()``.
+    ``debias`` divides n and m by what the zero start leaves out, as Sonnet does. ``manual``: averages move each step,
+    codes only at ``Codebook.update_ema_()``.
     """
 
     decay: float = 0.8
@@ -129,7 +129,9 @@ class EMA:
 
 @dataclass(frozen=True)
 class Gradient(_Stateless):
-    """Codes are parameters: the caller's optimizer moves them, along the codebook loss times ``weight`` and whatever else reaches them."""
+    """Codes are parameters: the caller's optimizer moves them, along the codebook loss times ``weight`` and whatever
+    else reaches them.
+    """
 
     weight: float = 1.0
 
@@ -166,11 +168,13 @@ class Fixed(_Stateless):
 
 @dataclass(frozen=True)
 class InPlace(_Stateless):
-    """Codes take an optimizer's step on the codebook loss inside the forward, before the lookup (vqtorch's in-place update).
+    """Codes take an optimizer's step on the codebook loss inside the forward, before the lookup (vqtorch's in-place
+    update).
 
     ``optimizer`` makes it from a list of parameters: ``partial(torch.optim.SGD, lr=1.0)``. The gradient of
     mean |sg(x) − q|² is 2(n·e − Σx)/(N·D): it needs the step's counts and sums alone, so ranks and micro-batches
-    agree. A learned affine map steps along with the codes. ``manual``: the step waits for ``Codebook.update_in_place_()``.
+    agree. A learned affine map steps along with the codes. ``manual``: the step waits for
+    ``Codebook.update_in_place_()``.
     """
 
     optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]

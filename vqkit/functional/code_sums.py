@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from vqkit.errors import bad_value
-from vqkit.functional.lookup import check_range
+from vqkit.functional.lookup import check_code_range
 from vqkit.kernels import ops
 from vqkit.shapes import check_float, check_int
 
@@ -43,7 +43,7 @@ def code_sums(x: Tensor, indices: Tensor, size: int, *, backend: str | None = No
     """
     check_float("x", x)
     check_int("size", size)
-    check_range(indices, size)
+    check_code_range(indices, size)
     if x.ndim < 1 or x.shape[:-1] != indices.shape:
         raise bad_value("indices", f"shape {tuple(x.shape[:-1])}, that of x without D", f"shape {tuple(indices.shape)}")
     rows_HND, indices_HN = x.detach().reshape(1, indices.numel(), x.shape[-1]), indices.reshape(1, -1).long()

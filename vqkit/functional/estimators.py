@@ -40,10 +40,11 @@ def straight_through(x: Tensor, q: Tensor) -> Tensor:
 
 
 def rotation_trick(x: Tensor, q: Tensor) -> Tensor:
-    """Value ``q``; the gradient is turned and scaled as the map from ``x`` to ``q`` (Fifty et al. 2024, arXiv:2410.06424).
+    """Value ``q``; the gradient is turned and scaled as the map from ``x`` to ``q`` (Fifty et al. 2024,
+    arXiv:2410.06424).
 
-    With x̂, q̂ the unit vectors and r = (x̂ + q̂)/|x̂ + q̂|, the constant map is (|q|/|x|)(I − 2rrᵀ + 2q̂x̂ᵀ). Where ``x`` or
-    ``q`` is zero there is no angle, and the gradient goes straight through.
+    With x̂, q̂ the unit vectors and r = (x̂ + q̂)/|x̂ + q̂|, the constant map is (|q|/|x|)(I − 2rrᵀ + 2q̂x̂ᵀ). Where
+    ``x`` or ``q`` is zero there is no angle, and the gradient goes straight through.
 
     >>> import torch
     >>> x = torch.tensor([1.0, 0.0], requires_grad=True)
@@ -100,7 +101,8 @@ def noise_substitution(x: Tensor, q: Tensor) -> Tensor:
 
 
 def synchronous(y: Tensor, q: Tensor, nu: float) -> Tensor:
-    """Value ``y``; adds ν times its gradient to ``q``, so the codebook moves with the decoder (Huh et al. 2023, arXiv:2305.08842).
+    """Value ``y``; adds ν times its gradient to ``q``, so the codebook moves with the decoder (Huh et al. 2023,
+    arXiv:2305.08842).
 
     >>> import torch
     >>> q = torch.zeros(2, requires_grad=True)

@@ -37,8 +37,8 @@ def kmeans(
 ) -> KMeans:
     """Cluster rows (Lloyd 1982), every assignment exact, no cluster left empty while rows differ.
 
-    An empty cluster restarts from the row farthest from its centroid. With ``metric="cosine"`` rows and centroids are unit
-    vectors (spherical k-means, Dhillon and Modha 2001). The best of ``restarts`` runs is returned.
+    An empty cluster restarts from the row farthest from its centroid. With ``metric="cosine"`` rows and centroids are
+    unit vectors (spherical k-means, Dhillon and Modha 2001). The best of ``restarts`` runs is returned.
 
     Args:
         x: rows (N, D), finite, float32 or float64 (half types are computed in float32).

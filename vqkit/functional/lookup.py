@@ -10,7 +10,7 @@ from vqkit.errors import CodeIndexError, bad_value
 from vqkit.shapes import check_float, check_indices
 
 
-def check_range(indices: Tensor, size: int) -> Tensor:
+def check_code_range(indices: Tensor, size: int) -> Tensor:
     """Return ``indices`` if each is −1 or in [0, size); raises ``CodeIndexError`` naming the first that is not.
 
     Reads the values, so it belongs at the public edge, not into a training step.
@@ -48,7 +48,7 @@ def lookup(codebook: Tensor, indices: Tensor) -> Tensor:
     check_float("codebook", codebook)
     if codebook.ndim not in (2, 3):
         raise bad_value("codebook", "shape (K, D) or (H, K, D)", f"shape {tuple(codebook.shape)}")
-    check_range(indices, codebook.shape[-2])
+    check_code_range(indices, codebook.shape[-2])
     if codebook.ndim == 2:
         return take(codebook[None], indices.reshape(1, -1)).reshape(*indices.shape, -1)
     if indices.ndim == 0 or indices.shape[0] != codebook.shape[0]:

@@ -31,7 +31,8 @@ def _check_rows(x: Tensor, q: Tensor, valid: Tensor | None) -> None:
 
 
 def commitment_loss(x: Tensor, q: Tensor, valid: Tensor | None = None) -> Tensor:
-    """mean |x − sg(q)|²: pulls the encoder to its codes (VQ-VAE, arXiv:1711.00937, eq. 3, third term, as a mean over D too).
+    """mean |x − sg(q)|²: pulls the encoder to its codes (VQ-VAE, arXiv:1711.00937, eq. 3, third term, as a mean over
+    D too).
 
     >>> import torch
     >>> commitment_loss(torch.tensor([[1.0, 3.0]]), torch.tensor([[1.0, 1.0]])).item()
@@ -42,7 +43,8 @@ def commitment_loss(x: Tensor, q: Tensor, valid: Tensor | None = None) -> Tensor
 
 
 def codebook_loss(x: Tensor, q: Tensor, valid: Tensor | None = None) -> Tensor:
-    """mean |sg(x) − q|²: pulls the codes to the encoder (VQ-VAE, arXiv:1711.00937, eq. 3, second term, as a mean over D too).
+    """mean |sg(x) − q|²: pulls the codes to the encoder (VQ-VAE, arXiv:1711.00937, eq. 3, second term, as a mean over
+    D too).
 
     >>> import torch
     >>> codebook_loss(torch.tensor([[1.0, 3.0]]), torch.tensor([[1.0, 1.0]])).item()
@@ -55,13 +57,15 @@ def codebook_loss(x: Tensor, q: Tensor, valid: Tensor | None = None) -> Tensor:
 def cross_entropy_loss(
     x: Tensor, codebook: Tensor, indices: Tensor, *, metric: str = "euclidean", temperature: float = 1.0
 ) -> Tensor:
-    """mean −log p(index | x) with p = softmax(−|x − e|²/τ): classification against the codes, in blocks, never N×K at once.
+    """mean −log p(index | x) with p = softmax(−|x − e|²/τ): classification against the codes, in blocks, never N×K at
+    once.
 
     With the rows' own indices it is a commitment loss that also pushes away from the other codes; with given indices it
     scores a prediction. Rows of index −1 do not count.
 
     Args:
-        x: rows (N, D). codebook: codes (K, D). indices: (N,) int64. metric: ``"cosine"`` uses cos(x, e)/τ. temperature: τ.
+        x: rows (N, D). codebook: codes (K, D). indices: (N,) int64. metric: ``"cosine"`` uses cos(x, e)/τ.
+            temperature: τ.
 
     Example:
         >>> import torch
@@ -124,7 +128,8 @@ def orthogonal_loss(codebook: Tensor, active: Tensor | None = None, max_codes: i
     Uses |ÊÊᵀ|_F = |ÊᵀÊ|_F, a D×D product, so no K×K is built.
 
     Args:
-        codebook: codes (K, D). active: (K,) bool, the codes that count (None: all). max_codes: at most so many, at random.
+        codebook: codes (K, D). active: (K,) bool, the codes that count (None: all). max_codes: at most so many, at
+            random.
 
     Example:
         >>> import torch

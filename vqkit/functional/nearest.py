@@ -45,8 +45,8 @@ def nearest(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Find the nearest code of every row, exactly.
 
-    The answer is that of float64 arithmetic on the given values, whatever their offset, and does not depend on what else
-    is in ``x``. Ties go to the lowest index. Memory is the input, the output and a block; never N×K.
+    The answer is that of float64 arithmetic on the given values, whatever their offset, and does not depend on what
+    else is in ``x``. Ties go to the lowest index. Memory is the input, the output and a block; never N×K.
 
     Args:
         x: rows, shape (..., D), or (H, ..., D) with H codebooks; any floating dtype.

@@ -32,7 +32,9 @@ class Quantizer(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """``{"type": …, …}``: what ``vqkit.quantizers.build`` builds this quantizer from. Modules and functions have no such form."""
+        """``{"type": …, …}``: what ``vqkit.quantizers.build`` builds this quantizer from. Modules and functions have
+        no such form.
+        """
         arguments = {name: to_json(name, value) for name, value in self._arguments.items()}
         return {"type": type(self).__name__, **arguments}
 
@@ -45,7 +47,9 @@ class Quantizer(nn.Module):
         raise NotImplementedError  # abstract: every quantizer has its own
 
     def _rows(self, x: Tensor, mask: Tensor | None, lens: Tensor | None) -> tuple[Tensor, Tensor, Layout]:
-        """Rows (N, D), which of them count (N,), and the way back. What does not count is zero, so it poisons no gradient."""
+        """Rows (N, D), which of them count (N,), and the way back. What does not count is zero, so it poisons no
+        gradient.
+        """
         rows, layout = to_rows(x, self.dim, self.channel_dim, self.rank)
         counted = rows_that_count(layout, mask, lens, x.device)
         finite = rows.detach().isfinite().all(1)

@@ -1,4 +1,6 @@
-"""A quantizer as a JSON-able dict, and back: ``{"type": "VectorQuantize", "dim": 64, …}``, policies nested the same way."""
+"""A quantizer as a JSON-able dict, and back: ``{"type": "VectorQuantize", "dim": 64, …}``, policies nested the same
+way.
+"""
 
 from __future__ import annotations
 
@@ -55,8 +57,8 @@ def build(config: Mapping[str, Any]) -> Any:
         ArgumentError, ArgumentTypeError: an unknown type (the known ones are listed), or arguments that do not fit it.
 
     Example:
-        >>> build({"type": "VectorQuantize", "dim": 8, "codebook_size": 16, "update": {"type": "EMA", "decay": 0.9}}).dim
-        8
+        >>> build({"type": "VectorQuantize", "dim": 8, "codebook_size": 16, "update": {"type": "EMA", "decay":
+        0.9}}).dim 8
     """
     if not isinstance(config, Mapping):
         raise bad_type("quantizer", "a dict with a 'type'", config)

@@ -1,7 +1,7 @@
 """Estimators as policies: how gradients cross the rounding. The maths is in ``functional.estimators``.
 
-``stochastic`` ones return something else than a code, so they act in training alone; in eval the value is the code and the
-gradient goes straight through.
+``stochastic`` ones return something else than a code, so they act in training alone; in eval the value is the code and
+the gradient goes straight through.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ class NoiseSubstitution:
 
 @dataclass(frozen=True)
 class GumbelStraightThrough:
-    """The code drawn (with ``noise``) or nearest, the gradient of the softmax over all codes; reaches x and learned codes."""
+    """The code drawn (with ``noise``) or nearest, the gradient of the softmax over all codes; reaches x and learned
+    codes.
+    """
 
     temperature: float = 1.0
     noise: bool = True

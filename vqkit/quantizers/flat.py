@@ -55,34 +55,41 @@ class FlatOptions(TypedDict, total=False):
     accept_3d_fmap: bool
 
 
-POLICY_OF: Mapping[str, str] = {
-    **dict.fromkeys(
-        (
-            "decay eps ema_update manual_ema_update learnable_codebook in_place_codebook_optimizer "
-            "manual_in_place_optimizer_update codebook_weight"
-        ).split(),
-        "update",
+_SUGAR_FOR: Mapping[str, tuple[str, ...]] = {
+    "update": (
+        "decay",
+        "eps",
+        "ema_update",
+        "manual_ema_update",
+        "learnable_codebook",
+        "in_place_codebook_optimizer",
+        "manual_in_place_optimizer_update",
+        "codebook_weight",
     ),
-    **dict.fromkeys("kmeans_init kmeans_iters".split(), "init"),
-    "threshold_ema_dead_code": "revive",
-    "use_cosine_sim": "metric",
-    **dict.fromkeys("affine_param affine_param_batch_decay affine_param_codebook_decay".split(), "affine"),
-    "vq_bridge": "bridge",
-    **dict.fromkeys(
-        (
-            "rotation_trick straight_through directional_reparam directional_reparam_variance route_gradients_to_input"
-        ).split(),
-        "estimator",
+    "init": ("kmeans_init", "kmeans_iters"),
+    "revive": ("threshold_ema_dead_code",),
+    "metric": ("use_cosine_sim",),
+    "affine": ("affine_param", "affine_param_batch_decay", "affine_param_codebook_decay"),
+    "bridge": ("vq_bridge",),
+    "estimator": (
+        "rotation_trick",
+        "straight_through",
+        "directional_reparam",
+        "directional_reparam_variance",
+        "route_gradients_to_input",
     ),
-    **dict.fromkeys(
-        (
-            "commitment_weight commitment_use_cross_entropy_loss orthogonal_reg_weight orthogonal_reg_max_codes "
-            "orthogonal_reg_active_codes_only codebook_diversity_loss_weight codebook_diversity_temperature"
-        ).split(),
-        "objectives",
+    "objectives": (
+        "commitment_weight",
+        "commitment_use_cross_entropy_loss",
+        "orthogonal_reg_weight",
+        "orthogonal_reg_max_codes",
+        "orthogonal_reg_active_codes_only",
+        "codebook_diversity_loss_weight",
+        "codebook_diversity_temperature",
     ),
-    **dict.fromkeys("channel_last accept_image_fmap accept_3d_fmap".split(), "channel_dim"),
+    "channel_dim": ("channel_last", "accept_image_fmap", "accept_3d_fmap"),
 }
+POLICY_OF: Mapping[str, str] = {flat: policy for policy, names in _SUGAR_FOR.items() for flat in names}
 """The flat name, and the argument it is sugar for."""
 
 
@@ -90,8 +97,8 @@ def resolve(flat: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]
     """Turn flat names into policies; ``given`` holds the policies passed as such, None where not.
 
     Raises:
-        ArgumentTypeError: an unknown name. ArgumentError: a flat name beside the policy it stands for, or two that exclude
-            each other.
+        ArgumentTypeError: an unknown name.
+        ArgumentError: a flat name beside the policy it stands for, or two that exclude each other.
     """
     for name in flat:
         if name not in POLICY_OF:

@@ -15,7 +15,7 @@ from vqkit.codebook.init import Init
 from vqkit.codebook.revive import ReplaceRare, Revive
 from vqkit.codebook.update import Fixed, Update, Weight
 from vqkit.errors import ArgumentError, bad_value
-from vqkit.functional.lookup import check_range
+from vqkit.functional.lookup import check_code_range
 from vqkit.layout import Layout, layout_of_indices, rows_that_count, to_rows
 from vqkit.quantizers.base import Quantizer
 from vqkit.quantizers.config import registered
@@ -33,26 +33,39 @@ if TYPE_CHECKING:
 class VectorQuantize(Quantizer):
     """Replace every vector by its nearest code (VQ-VAE, van den Oord et al. 2017, arXiv:1711.00937).
 
-    ``forward(x)`` takes floating-point ``x`` with ``dim`` channels along ``channel_dim``, of any other shape, and returns
-    ``(quantized, indices, loss)``: the shape and dtype of ``x``; int64 in [0, K), the shape of ``x`` without channels (with a
-    last axis of heads if there are several); and the weighted sum of the loss terms, () float32. Rows that are masked or
-    hold NaN or inf get index −1 and zeros, and count nowhere.
+    ``forward(x)`` takes floating-point ``x`` of any rank with ``dim`` channels along ``channel_dim``. It returns
+
+    - ``quantized``: the shape and dtype of ``x``;
+    - ``indices``: int64 in [0, K), the shape of ``x`` without channels, with a last axis of heads if there are several;
+    - ``loss``: () float32, the weighted sum of the loss terms.
+
+    Rows that are masked, or hold NaN or inf, get index −1 and zeros, and count nowhere.
 
     Args:
-        dim: width of the input. codebook_size: codes K. codebook_dim: width of a code; None for dim / heads rounded up to
-            dim. Linear projections go in and out where ``codebook_dim * heads`` differs from ``dim``.
-        heads: slices of the feature axis, each with its own index. separate_codebook_per_head: a table per head.
-        metric: ``"euclidean"`` or ``"cosine"``. channel_dim: the axis of the channels.
-        init, update, revive, affine, estimator, objectives: policies, see ``vqkit.codebook`` and ``vqkit.quantizers``.
-            Defaults: ``Uniform()``, ``EMA(0.8)``, ``ReplaceRare()``, none, ``Rotation()``, ``(Commitment(1.0),)``.
+        dim: width of the input.
+        codebook_size: number of codes K.
+        codebook_dim: width of a code, ``dim`` by default. Linear projections go in and out where
+            ``codebook_dim * heads`` differs from ``dim``.
+        heads: slices of the feature axis, each with its own index.
+        separate_codebook_per_head: a table per head instead of one for all.
+        metric: ``"euclidean"`` (default) or ``"cosine"``.
+        init: where codes begin, ``Uniform()`` by default.
+        update: how codes learn, ``EMA(0.8)`` by default.
+        revive: what becomes of dead codes, ``ReplaceRare()`` by default, None for nothing.
+        affine: an affine map between the stored vectors and the codes, none by default.
         bridge: a module (H, K, D) to (H, K, D) that makes the codes from the stored vectors (FVQ).
-        stochastic_sample_codes, sample_codebook_temp: in training draw codes with probability ∝ exp(−|x − e|²/τ).
+        estimator: how gradients cross the rounding, ``Rotation()`` by default.
+        objectives: the loss terms, ``(Commitment(1.0),)`` by default.
+        channel_dim: the axis of the channels, the last by default.
+        stochastic_sample_codes: in training draw codes with probability ∝ exp(−|x − e|²/τ).
+        sample_codebook_temp: that τ.
         sync_update_v: ν; adds ν times the output's gradient to codes that learn by gradient.
-        freeze_codebook: the codes do not learn. return_zeros_for_masked_padding: False gives masked rows back unchanged.
-        layernorm_after_project_in: a LayerNorm behind the projection. sync_codebook: share statistics among ranks; False
-            lets every rank's codebook go its own way. usage_window: training rows over which usage is counted.
-        **flat: the flat names of ``FlatOptions`` (``decay``, ``kmeans_init``, ``threshold_ema_dead_code``, …), each sugar for a
-            policy.
+        freeze_codebook: the codes do not learn.
+        layernorm_after_project_in: a LayerNorm behind the projection.
+        return_zeros_for_masked_padding: False gives masked rows back unchanged.
+        sync_codebook: share statistics among ranks; False lets every rank's codebook go its own way.
+        usage_window: training rows over which usage and perplexity are counted.
+        **flat: the flat names of ``FlatOptions`` (``decay``, ``kmeans_init``, …), each sugar for a policy.
 
     Raises:
         ArgumentError, ArgumentTypeError: arguments that do not fit, or a flat name beside the policy it stands for.
@@ -210,8 +223,10 @@ class VectorQuantize(Quantizer):
         """Quantize ``x``; in training mode also learn.
 
         Args:
-            indices: int64 targets, shaped as the indices returned; the loss is then −log softmax of these codes (−1: none).
-            mask: bool, the shape of ``x`` without channels. lens: int64 (B,), for x (B, n, dim): rows that count per sequence.
+            indices: int64 targets, shaped as the indices returned; the loss is then −log softmax of these codes (−1:
+                none).
+            mask: bool, the shape of ``x`` without channels. lens: int64 (B,), for x (B, n, dim): rows that count per
+                sequence.
             topk: return the T nearest codes: quantized (..., T, dim), indices (..., T[, heads]), loss (..., T) per
                 candidate; learns nothing. sample_codebook_temp, freeze_codebook: override the constructor's.
             return_loss_breakdown: also return the terms by name, before their weights.
@@ -251,7 +266,9 @@ class VectorQuantize(Quantizer):
         return Quantized(quantized, arranged, loss)
 
     def encode(self, x: Tensor, *, mask: Tensor | None = None, lens: Tensor | None = None) -> Tensor:
-        """Indices of ``x``, int64, shaped as ``forward`` returns them; always the nearest codes, and changes nothing."""
+        """Indices of ``x``, int64, shaped as ``forward`` returns them; always the nearest codes, and changes
+        nothing.
+        """
         training, self.training = self.training, False
         try:
             rows, valid, layout = self._rows(x, mask, lens)
@@ -262,7 +279,8 @@ class VectorQuantize(Quantizer):
         return layout.arrange(self._by_head(indices_HN))
 
     def decode(self, indices: Tensor) -> Tensor:
-        """Quantized vectors of ``indices`` (shaped as ``forward`` returns them), equal to its output to the bit; −1 gives zeros.
+        """Quantized vectors of ``indices`` (shaped as ``forward`` returns them), equal to its output to the bit; −1
+        gives zeros.
 
         Raises:
             CodeIndexError: an index out of range. ArgumentError, ArgumentTypeError: a shape or dtype that does not fit.
@@ -346,7 +364,7 @@ class VectorQuantize(Quantizer):
 
     def _looked_up(self, indices: Tensor) -> tuple[Tensor, Tensor, Layout]:
         indices_Nh, layout = layout_of_indices(indices, self.channel_dim, self.heads)
-        check_range(indices_Nh, self.codebook_size)
+        check_code_range(indices_Nh, self.codebook_size)
         return self.book.take(self._from_heads(indices_Nh.long())), (indices_Nh >= 0).any(1), layout
 
     # --- losses -----------------------------------------------------------------------------------------------------
@@ -354,7 +372,7 @@ class VectorQuantize(Quantizer):
     def _targets(self, indices: Tensor, layout: Layout) -> Tensor:
         expected = (*layout.positions, *((self.heads,) if self.heads > 1 else ()))
         check_shape("indices", check_indices("indices", indices), expected)
-        check_range(indices, self.codebook_size)
+        check_code_range(indices, self.codebook_size)
         return self._from_heads(indices.reshape(-1, self.heads).long())
 
     def _losses(self, step: Assignment, targets: Tensor | None) -> tuple[Tensor, LossBreakdown]:
@@ -413,7 +431,9 @@ class VectorQuantize(Quantizer):
 
     @property
     def codebook(self) -> Tensor:
-        """The codes: (K, D), or (heads, K, D) with separate codebooks. Assigning places them, and their averages follow."""
+        """The codes: (K, D), or (heads, K, D) with separate codebooks. Assigning places them, and their averages
+        follow.
+        """
         codes = self.book.codes()
         return codes if self.separate else codes[0]
 
@@ -437,7 +457,9 @@ class VectorQuantize(Quantizer):
         return self
 
     def usage(self) -> Tensor:
-        """Share of codes drawn by the last ``usage_window`` training rows: () float64, or (heads,) with separate codebooks."""
+        """Share of codes drawn by the last ``usage_window`` training rows: () float64, or (heads,) with separate
+        codebooks.
+        """
         return self.book.usage() if self.separate else self.book.usage()[0]
 
     def perplexity(self) -> Tensor:

@@ -5,12 +5,12 @@ c; the codebook's mean removes the cancellation that offset data would cause. Co
 dropped term x̂·c is one number per row.
 
 The bound. Let u = 2⁻²⁴. A float32 subtraction has relative error u, so every x'ᵢ, e'ᵢ carries a factor (1 + δ),
-|δ| ≤ u (a normalised x̂ᵢ: a common factor that changes no order, times (1 + δ)²). A product sum of D terms in any order,
-fused or not, is off by at most γ_D Σ|x'ᵢe'ᵢ| ≤ γ_D |x'||e'|, where γ_n = nu / (1 − nu) (Higham, Accuracy and Stability
-of Numerical Algorithms, §3.1); the norms and the last subtraction add fewer than eight more factors. Hence
+|δ| ≤ u (a normalised x̂ᵢ: a common factor that changes no order, times (1 + δ)²). A product sum of D terms in any
+order, fused or not, is off by at most γ_D Σ|x'ᵢe'ᵢ| ≤ γ_D |x'||e'|, where γ_n = nu / (1 − nu) (Higham, Accuracy and
+Stability of Numerical Algorithms, §3.1); the norms and the last subtraction add fewer than eight more factors. Hence
 |s_computed − s| ≤ γ_{D+8} (|x'| r + ½r²) + D·2⁻¹²⁶ =: β with r = max|e'|; the last term covers products that underflow.
-A code whose computed score lies more than 2β below the T-th best cannot be among the T nearest. Overflow turns scores or
-β into inf or NaN, and NaN compares false, so such rows keep every code.
+A code whose computed score lies more than 2β below the T-th best cannot be among the T nearest. Overflow turns scores
+or β into inf or NaN, and NaN compares false, so such rows keep every code.
 
 Verifying. The survivors, nearly always one, are measured again in float64 straight from differences, where identical
 codes give identical distances and so ties go to the lowest index.
