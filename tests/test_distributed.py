@@ -21,6 +21,7 @@ OPTIONS = {
     "unused": {"revive": ReplaceUnused(2)},
     "cvq": {"revive": OnlineClustering("probability")},
     "affine": {"affine_param": True},
+    "kmeans": {"kmeans_init": True},
 }
 
 

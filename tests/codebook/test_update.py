@@ -39,6 +39,17 @@ def test_debiased_ema_starts_at_the_first_batch_mean():
     assert torch.equal(book.codes()[0, 3], unused)
 
 
+def test_idle_codes_are_held_or_go_to_zero_as_in_sonnet():
+    codes = torch.randn(4, 3)
+    rows, indices = torch.randn(1, 20, 3), torch.zeros(1, 20, dtype=torch.int64)
+    held, written = (book_of(codes, update=EMA(0.9, debias=True, hold_idle=hold)) for hold in (True, False))
+    for book in (held, written):
+        book.learn_(rows, indices)
+        torch.testing.assert_close(book.codes()[0, 0], rows[0].mean(0), rtol=1e-3, atol=1e-4)
+    assert torch.equal(held.codes()[0, 1:], codes[1:])
+    assert not written.codes()[0, 1:].any()
+
+
 def test_debiased_ema_is_the_weighted_mean_of_all_rows_seen():
     decay, book = 0.9, None
     book = book_of(torch.zeros(1, 1), update=EMA(decay, eps=0.0, debias=True))

@@ -117,18 +117,19 @@ def test_a_module_has_no_config():
 @pytest.mark.parametrize("separate", [False, True])
 @pytest.mark.parametrize("image", [False, True])
 @pytest.mark.parametrize("training", [False, True])
-def test_topk_gives_candidates_nearest_first(heads: int, separate: bool, image: bool, training: bool):
+@pytest.mark.parametrize("topk", [1, 3])
+def test_topk_gives_candidates_nearest_first(heads: int, separate: bool, image: bool, training: bool, topk: int):
     quantizer = VectorQuantize(
         8, 16, codebook_dim=4, heads=heads, separate_codebook_per_head=separate, accept_image_fmap=image
     ).train(training)
     x = torch.randn(2, 8, 3, 4) if image else torch.randn(2, 5, 8)
     before = quantizer.codebook.clone()
-    out = quantizer(x, topk=3)
+    out = quantizer(x, topk=topk)
     plain = quantizer.encode(x)
     first = out.indices[..., 0, :] if heads > 1 else out.indices[..., 0]
     assert torch.equal(first, plain)
     assert torch.equal(quantizer.decode(out.indices), out.quantized)
-    assert out.loss.shape == (*plain.shape[: x.ndim - 1], 3)
+    assert out.loss.shape == (*plain.shape[: x.ndim - 1], topk)
     assert bool((out.loss.diff(dim=-1) >= -1e-6).all())
     assert torch.equal(quantizer.codebook, before)
 
@@ -202,4 +203,4 @@ def test_codes_from_indices_stop_before_the_projection():
     indices = quantizer.encode(torch.randn(2, 5, 8))
     codes = quantizer.get_codes_from_indices(indices)
     assert codes.shape == (2, 5, 6)
-    torch.testing.assert_close(quantizer.project_out(codes), quantizer.get_output_from_indices(indices))
+    torch.testing.assert_close(quantizer.slices.project_out(codes), quantizer.get_output_from_indices(indices))

@@ -42,7 +42,7 @@ class AffineMap(nn.Module):
         scale, shift = self.scale_and_shift()
         return (rows - shift.mean(1, keepdim=True)) / scale.mean(1, keepdim=True)
 
-    def observe_(self, rows: Tensor, valid: Tensor, vectors: Tensor) -> None:
+    def observe_(self, rows: Tensor, valid: Tensor, vectors: Tensor, sync: bool = True) -> None:
         """Learn from a training step's rows (H, N, D), those valid (H, N); nothing to learn by default."""
 
 
@@ -117,13 +117,16 @@ class _RunningMap(AffineMap):
         return scale, self.row_mean - self.code_mean * scale
 
     @torch.no_grad()
-    def observe_(self, rows: Tensor, valid: Tensor, vectors: Tensor) -> None:
+    def observe_(self, rows: Tensor, valid: Tensor, vectors: Tensor, sync: bool = True) -> None:
         # Sums of offsets from the running mean: squares of raw values would cancel for data far from zero.
         centre = self.row_mean.double()
         offset = torch.where(valid[..., None], rows.double() - centre, 0)
-        count, total, squares = distributed.summed(
-            [valid.sum(1).double()[:, None, None], offset.sum(1, keepdim=True), offset.square().sum(1, keepdim=True)]
-        )
+        parts = [
+            valid.sum(1).double()[:, None, None],
+            offset.sum(1, keepdim=True),
+            offset.square().sum(1, keepdim=True),
+        ]
+        count, total, squares = distributed.summed(parts) if sync else parts
         mean = total / count.clamp(min=1)
         var = (squares / count.clamp(min=1) - mean.square()).clamp(min=0)
         any_row = count > 0

@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqkit import distributed
 from vqkit.codebook.affine import Affine, AffineMap
 from vqkit.codebook.init import Init, Uniform
 from vqkit.codebook.revive import ReplaceRare, Revive
-from vqkit.codebook.stats import BatchStats, row_positions
+from vqkit.codebook.stats import NONE, BatchStats, random_rows, row_positions
 from vqkit.codebook.update import EMA, InPlace, InPlaceOptimizer, Update, Weight
 from vqkit.codebook.window import UsageWindow
 from vqkit.errors import ArgumentError, bad_value
@@ -21,6 +22,8 @@ from vqkit.functional.nearest import METRICS
 from vqkit.functional.sampling import sample_codes
 from vqkit.kernels import ops
 from vqkit.shapes import check_choice, check_int
+
+ROWS_PER_CODE = 256  # more rows than this place a centroid no better
 
 
 class Codebook(nn.Module):
@@ -47,7 +50,6 @@ class Codebook(nn.Module):
     initialised: Tensor
     clock: Tensor
     frozen: Tensor
-    skipped_rows: Tensor
     ema_counts: Tensor
     ema_sums: Tensor
     ema_start: Tensor
@@ -87,7 +89,6 @@ class Codebook(nn.Module):
         self.register_buffer("initialised", torch.tensor(not self.init.needs_rows))
         self.register_buffer("clock", torch.zeros((), dtype=torch.int64))
         self.register_buffer("frozen", torch.zeros(heads, size, dtype=torch.bool))
-        self.register_buffer("skipped_rows", torch.zeros((), dtype=torch.int64), persistent=False)
         state = self.update.state(vectors) | (self.revive.state(heads, size) if self.revive else {})
         for name, tensor in state.items():
             self.register_buffer(name, tensor)
@@ -178,14 +179,27 @@ class Codebook(nn.Module):
     @torch.no_grad()
     def prepare_(self, rows: Tensor, valid: Tensor) -> None:
         """Before a training step's search: place the codes if this is the first batch; follow the rows' statistics."""
-        if not self._begun and bool(valid.any()):
-            chosen = [
-                self.init.from_rows(rows[h][valid[h]].detach(), self.size, self.metric) for h in range(self.heads)
-            ]
-            self.place_(torch.ones_like(self.frozen), torch.stack(chosen), 1.0)
-            self.mark_initialised_()
+        if not self._begun:
+            self._begin(rows.detach(), valid)
         if self.affine is not None:
-            self.affine.observe_(rows.detach(), valid, self.vectors.detach())
+            self.affine.observe_(rows.detach(), valid, self.vectors.detach(), self.sync)
+
+    def _begin(self, rows: Tensor, valid: Tensor) -> None:
+        """Place the codes from the first batch that has rows, over all ranks; once only, so it may read values."""
+        earlier = torch.zeros_like(valid.sum(1))
+        (total,) = distributed.summed([valid.sum(1)]) if self.sync else [valid.sum(1)]
+        if not bool(total.any()):
+            return
+        slots = min(int(total.max()), ROWS_PER_CODE * self.size)
+        found = random_rows(rows, valid, row_positions(valid, earlier, self.sync), self.clock, slots)
+        found = found.shared() if self.sync else found
+        drawn = [found.rows[h][found.scores[h] > NONE] for h in range(self.heads)]
+        self.place_(
+            torch.ones_like(self.frozen),
+            torch.stack([self.init.from_rows(r, self.size, self.metric) for r in drawn]),
+            1.0,
+        )
+        self.mark_initialised_()
 
     def mark_initialised_(self) -> None:
         """From now on the codes are placed."""
@@ -199,7 +213,7 @@ class Codebook(nn.Module):
         ``accumulate`` keeps the statistics for the next call without it: k micro-batches move the codes as one batch
         would.
         """
-        self.window.record_(indices)
+        self.window.record_(indices, self.sync)
         rows = rows.detach() if self.affine is None else self.affine.inverse(rows.detach())
         stats = self._gather(rows, indices)
         if accumulate or self.accumulating:
@@ -218,7 +232,7 @@ class Codebook(nn.Module):
         candidates = None
         if self.revive is not None:
             earlier = self._pending.rows if self._pending else torch.zeros_like(valid.sum(1))
-            positions = row_positions(valid, earlier)
+            positions = row_positions(valid, earlier, self.sync)
             candidates = self.revive.candidates(self, rows, indices, positions)
         stats = BatchStats(counts.double(), sums, valid.sum(1), candidates)
         return self._pending.merged(stats) if self._pending else stats

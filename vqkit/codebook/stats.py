@@ -24,6 +24,18 @@ class Candidates:
     scores: Tensor
     per_code: bool = False
 
+    def shared(self) -> Candidates:
+        """The candidates of all ranks together: one gather."""
+        if distributed.world_size() == 1:
+            return self
+        packed = torch.cat([self.rows.double(), self.scores[..., None]], -1)
+        first, *others = [
+            replace(self, rows=p[..., :-1].to(self.rows.dtype), scores=p[..., -1]) for p in distributed.gathered(packed)
+        ]
+        for other in others:
+            first = first.merged(other)
+        return first
+
     def merged(self, other: Candidates) -> Candidates:
         """The candidates of both sets of rows together."""
         if self.per_code:
@@ -55,15 +67,7 @@ class BatchStats:
         if distributed.world_size() == 1:
             return self
         counts, sums, rows = distributed.summed([self.counts, self.sums, self.rows])
-        candidates = self.candidates
-        if candidates is not None:
-            packed = torch.cat([candidates.rows.double(), candidates.scores[..., None]], -1)
-            ranks = [
-                replace(candidates, rows=p[..., :-1].float(), scores=p[..., -1]) for p in distributed.gathered(packed)
-            ]
-            candidates = ranks[0]
-            for other in ranks[1:]:
-                candidates = candidates.merged(other)
+        candidates = None if self.candidates is None else self.candidates.shared()
         return BatchStats(counts, sums, rows, candidates)
 
 
@@ -78,11 +82,9 @@ def best_rows(rows_HND: Tensor, scores_HN: Tensor, slots: int) -> Candidates:
     return Candidates(rows_HND.gather(1, picked), top.values)
 
 
-def row_positions(valid_HN: Tensor, earlier_H: Tensor) -> Tensor:
-    """The number of each row among the rows that count, over micro-batches and ranks: what its random numbers hang
-    on.
-    """
-    if distributed.world_size() > 1:
+def row_positions(valid_HN: Tensor, earlier_H: Tensor, sync: bool = True) -> Tensor:
+    """The number of each row among the rows that count, over micro-batches and ranks: its random numbers hang on it."""
+    if sync and distributed.world_size() > 1:
         ranks_RH = distributed.gathered(valid_HN.sum(1))
         earlier_H = earlier_H + ranks_RH[: distributed.rank()].sum(0)
     return valid_HN.cumsum(1) - 1 + earlier_H[:, None]

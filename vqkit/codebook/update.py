@@ -62,16 +62,22 @@ class _Stateless:
 class EMA:
     """Codes are moving averages of the rows they draw (VQ-VAE, arXiv:1711.00937, appendix A.1, eq. 6 to 8).
 
-    n ← γn + (1 − γ)·count, m ← γm + (1 − γ)·sum, e = m/ñ with Laplace smoothing ñ = (n + ε)/(Σn + Kε)·Σn. A code that
-    drew no row in a step stays where it is: its m and n shrink alike, and the smoothing would only pull it to zero.
-    ``debias`` divides n and m by what the zero start leaves out, as Sonnet does. ``manual``: averages move each step,
-    codes only at ``Codebook.update_ema_()``.
+    n ← γn + (1 − γ)·count, m ← γm + (1 − γ)·sum, e = m/ñ with Laplace smoothing ñ = (n + ε)/(Σn + Kε)·Σn.
+
+    Args:
+        decay: γ. eps: ε.
+        debias: divide n and m by what their start at zero leaves out, as Sonnet does.
+        manual: the averages move each step, the codes only at ``Codebook.update_ema_()``.
+        hold_idle: a code that drew no row in a step stays where it is. Its m and n shrink alike, so nothing was learned
+            of it, and the smoothing would only pull it to zero. False writes it all the same, as Sonnet does: a code
+            that was never hit then lies at zero from the first step on.
     """
 
     decay: float = 0.8
     eps: float = 1e-5
     debias: bool = False
     manual: bool = False
+    hold_idle: bool = True
 
     def __post_init__(self) -> None:
         check_number("decay", self.decay, 0, 1)
@@ -118,7 +124,7 @@ class EMA:
         averages = m / torch.where(smoothed > 0, smoothed, 1)[..., None]
         if book.metric == "cosine":
             averages = F.normalize(averages, dim=-1)
-        book.write_(book.ema_hit, averages)
+        book.write_(book.ema_hit if self.hold_idle else torch.ones_like(book.ema_hit), averages)
         book.ema_hit.zero_()
 
     def moved_(self, book: Codebook, where: Tensor, weight: float | None) -> None:

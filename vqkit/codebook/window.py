@@ -28,9 +28,9 @@ class UsageWindow(nn.Module):
         self.register_buffer("cursor", torch.zeros(heads, 1, dtype=torch.int64), persistent=False)
 
     @torch.no_grad()
-    def record_(self, indices: Tensor) -> None:
-        """Add the indices (H, N) of a step; −1 is left out."""
-        if distributed.world_size() > 1:
+    def record_(self, indices: Tensor, sync: bool = True) -> None:
+        """Add the indices (H, N) of a step, of all ranks if ``sync``; −1 is left out."""
+        if sync and distributed.world_size() > 1:
             indices = distributed.gathered_rows(indices)
         counted = indices >= 0
         order = counted.cumsum(1) - 1

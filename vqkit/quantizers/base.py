@@ -46,7 +46,9 @@ class Quantizer(nn.Module):
         """Quantized vectors of ``indices``; −1 gives zero."""
         raise NotImplementedError  # abstract: every quantizer has its own
 
-    def _rows(self, x: Tensor, mask: Tensor | None, lens: Tensor | None) -> tuple[Tensor, Tensor, Layout]:
+    def _rows(
+        self, x: Tensor, mask: Tensor | None, lens: Tensor | None, *, count: bool
+    ) -> tuple[Tensor, Tensor, Layout]:
         """Rows (N, D), which of them count (N,), and the way back. What does not count is zero, so it poisons no
         gradient.
         """
@@ -54,7 +56,7 @@ class Quantizer(nn.Module):
         counted = rows_that_count(layout, mask, lens, x.device)
         finite = rows.detach().isfinite().all(1)
         valid = finite if counted is None else finite & counted
-        if self.training:
+        if count:
             self._count_skipped(~finite if counted is None else counted & ~finite)
         return torch.where(valid[:, None], rows, 0), valid, layout
 

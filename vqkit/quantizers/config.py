@@ -57,8 +57,9 @@ def build(config: Mapping[str, Any]) -> Any:
         ArgumentError, ArgumentTypeError: an unknown type (the known ones are listed), or arguments that do not fit it.
 
     Example:
-        >>> build({"type": "VectorQuantize", "dim": 8, "codebook_size": 16, "update": {"type": "EMA", "decay":
-        0.9}}).dim 8
+        >>> config = {"type": "VectorQuantize", "dim": 8, "codebook_size": 16, "update": {"type": "EMA", "decay": 0.9}}
+        >>> build(config).book.update
+        EMA(decay=0.9, eps=1e-05, debias=False, manual=False)
     """
     if not isinstance(config, Mapping):
         raise bad_type("quantizer", "a dict with a 'type'", config)

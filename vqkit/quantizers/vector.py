@@ -14,13 +14,15 @@ from vqkit.codebook.affine import Affine
 from vqkit.codebook.init import Init
 from vqkit.codebook.revive import ReplaceRare, Revive
 from vqkit.codebook.update import Fixed, Update, Weight
-from vqkit.errors import ArgumentError, bad_value
+from vqkit.errors import ArgumentError
 from vqkit.functional.lookup import check_code_range
 from vqkit.layout import Layout, layout_of_indices, rows_that_count, to_rows
 from vqkit.quantizers.base import Quantizer
+from vqkit.quantizers.candidates import Entered, candidates, check_topk
 from vqkit.quantizers.config import registered
 from vqkit.quantizers.estimators import Estimator, GumbelStraightThrough, Rotation
 from vqkit.quantizers.flat import FlatOptions, resolve
+from vqkit.quantizers.heads import Heads
 from vqkit.quantizers.objectives import Assignment, CodebookFit, Commitment, Objective, Orthogonal
 from vqkit.quantizers.output import LossBreakdown, Quantized, QuantizedWithBreakdown
 from vqkit.shapes import check_indices, check_int, check_number, check_shape
@@ -120,9 +122,11 @@ class VectorQuantize(Quantizer):
         super().__init__(dim, -1 if chosen["channel_dim"] is None else chosen["channel_dim"], rank)
         self._arguments = given | dict(flat) | ({"revive": None} if revive is None else {})
 
-        self.codebook_size, self.heads = check_int("codebook_size", codebook_size), check_int("heads", heads)
+        self.codebook_size = check_int("codebook_size", codebook_size)
         self.codebook_dim = dim if codebook_dim is None else check_int("codebook_dim", codebook_dim)
+        self.heads = check_int("heads", heads)
         self.separate = bool(separate_codebook_per_head) and heads > 1
+        self.slices = Heads(dim, self.codebook_dim, heads, self.separate, layernorm_after_project_in)
         self.stochastic = stochastic_sample_codes
         self.temperature = check_number("sample_codebook_temp", sample_codebook_temp, 0)
         self.nu = check_number("sync_update_v", sync_update_v, 0, 1)
@@ -146,7 +150,6 @@ class VectorQuantize(Quantizer):
         )
         terms = (Commitment(),) if chosen["objectives"] is None else tuple(chosen["objectives"])
         self.objectives: tuple[Objective, ...] = self._with_codebook_fit(terms)
-        self._make_projections(layernorm_after_project_in)
 
     def _with_codebook_fit(self, terms: tuple[Objective, ...]) -> tuple[Objective, ...]:
         update = self.book.update
@@ -159,17 +162,6 @@ class VectorQuantize(Quantizer):
         weight = getattr(update, "weight", 0.0) if update.by_gradient else 0.0
         # DiVeQ and NSVQ carry the task's gradient to the codes themselves.
         return terms if not weight or self.estimator.stochastic else (*terms, CodebookFit(weight))
-
-    def _make_projections(self, layernorm: bool) -> None:
-        inner = self.codebook_dim * self.heads
-        self.project_in: nn.Module = nn.Identity()
-        self.project_out: nn.Module = nn.Identity()
-        if inner != self.dim:
-            self.project_in, self.project_out = nn.Linear(self.dim, inner), nn.Linear(inner, self.dim)
-            if layernorm:
-                self.project_in = nn.Sequential(self.project_in, nn.LayerNorm(inner))
-        elif layernorm:
-            raise bad_value("layernorm_after_project_in", "False without a projection", layernorm)
 
     # --- forward ----------------------------------------------------------------------------------------------------
 
@@ -233,20 +225,19 @@ class VectorQuantize(Quantizer):
             ema_update_weight: scales this step's (1 − γ): a number, a tensor (K,) or (H, K), or f(sums, counts).
             accum_ema_update: keep this step's statistics for the next one. ema_update: False learns nothing this step.
         """
-        rows, valid, layout = self._rows(x, mask, lens)
-        passed = None if self.zero_masked else self._passed(x, layout, mask, lens)
-        targets = None if indices is None else self._targets(indices, layout)
-        x_HND, valid_HN = self._enter(rows, valid)
-        book = self.book
+        targets = None if indices is None else self._targets(indices, x)
+        entered = self._enter(x, mask, lens, count=self.training)
+        x_HND, valid_HN, book = entered.x, entered.valid_slices, self.book
         if book.recorder is not None:
             book.recorder(x_HND, valid_HN)
         frozen = self.freeze_codebook if freeze_codebook is None else freeze_codebook
-        learning = self.training and not frozen and ema_update is not False and topk is None and not book.recorder
+        if topk is not None:
+            check_topk(topk, self.codebook_size, return_loss_breakdown)
+            return candidates(self, entered, topk)
+        learning = self.training and not frozen and ema_update is not False and not book.recorder
         if learning:
             book.prepare_(x_HND, valid_HN)
         codes = book.codes().detach() if frozen else book.codes()
-        if topk is not None:
-            return self._candidates(x, passed, x_HND, valid_HN, valid, codes, topk, layout, return_loss_breakdown)
 
         soft, found = self._select(x_HND, codes, sample_codebook_temp)
         indices_HN = torch.where(valid_HN, found, -1)
@@ -257,10 +248,10 @@ class VectorQuantize(Quantizer):
         step = Assignment(x_HND, q_HND, codes, indices_HN, valid_HN, book.metric)
         loss, breakdown = self._losses(step, targets)
 
-        y_HND = self._estimate(x_HND, q_HND) if soft is None else soft
+        y_HND = self.estimate(x_HND, q_HND) if soft is None else soft
         y_HND = functional.synchronous(y_HND, q_HND, self.nu) if self.nu and self.training else y_HND
-        quantized = layout.restore(self._leave(y_HND, valid, passed)).to(x.dtype)
-        arranged = layout.arrange(self._by_head(indices_HN))
+        quantized = self.leave(y_HND, entered)
+        arranged = entered.layout.arrange(self.slices.by_row(indices_HN))
         if return_loss_breakdown:
             return QuantizedWithBreakdown(quantized, arranged, loss, breakdown)
         return Quantized(quantized, arranged, loss)
@@ -269,14 +260,9 @@ class VectorQuantize(Quantizer):
         """Indices of ``x``, int64, shaped as ``forward`` returns them; always the nearest codes, and changes
         nothing.
         """
-        training, self.training = self.training, False
-        try:
-            rows, valid, layout = self._rows(x, mask, lens)
-        finally:
-            self.training = training
-        x_HND, valid_HN = self._enter(rows, valid)
-        indices_HN = torch.where(valid_HN, self.book.nearest(x_HND), -1)
-        return layout.arrange(self._by_head(indices_HN))
+        entered = self._enter(x, mask, lens, count=False)
+        indices_HN = torch.where(entered.valid_slices, self.book.nearest(entered.x), -1)
+        return entered.layout.arrange(self.slices.by_row(indices_HN))
 
     def decode(self, indices: Tensor) -> Tensor:
         """Quantized vectors of ``indices`` (shaped as ``forward`` returns them), equal to its output to the bit; −1
@@ -286,29 +272,22 @@ class VectorQuantize(Quantizer):
             CodeIndexError: an index out of range. ArgumentError, ArgumentTypeError: a shape or dtype that does not fit.
         """
         q_HND, valid, layout = self._looked_up(indices)
-        return layout.restore(self._leave(q_HND, valid, None))
+        return layout.restore(torch.where(valid[:, None], self.slices.leave(q_HND), 0))
 
     def get_codes_from_indices(self, indices: Tensor) -> Tensor:
         """Codes before the projection out, heads side by side: (..., heads · codebook_dim), channels last."""
         q_HND, _, layout = self._looked_up(indices)
-        return layout.arrange(self._merged(q_HND))
+        return layout.arrange(self.slices.merged(q_HND))
 
     get_output_from_indices = decode
 
     # --- the way in, the choice, the way out --------------------------------------------------------------------------
 
-    def _enter(self, rows: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows (N, dim) to (H, N, D) in the space of the codes, and valid to (H, N); shared heads become rows."""
-        if self.dim != self.codebook_dim * self.heads:
-            weight = next(self.project_in.parameters())
-            rows = self.project_in(rows if torch.is_autocast_enabled(rows.device.type) else rows.to(weight.dtype))
-        D = self.codebook_dim
-        if self.separate:
-            split = rows.reshape(-1, self.heads, D).transpose(0, 1)
-            valid_HN = valid.expand(self.heads, -1)
-        else:
-            split, valid_HN = rows.reshape(1, -1, D), valid.repeat_interleave(self.heads)[None]
-        return self.book.prepare(split), valid_HN
+    def _enter(self, x: Tensor, mask: Tensor | None, lens: Tensor | None, *, count: bool) -> Entered:
+        rows, valid, layout = self._rows(x, mask, lens, count=count)
+        passed = None if self.zero_masked else self._passed(x, layout, mask, lens)
+        in_code_space = self.book.prepare(self.slices.enter(rows))
+        return Entered(in_code_space, self.slices.spread(valid), valid, passed, layout, x.dtype)
 
     def _select(self, x_HND: Tensor, codes: Tensor, temperature: float | None) -> tuple[Tensor | None, Tensor]:
         """Indices (H, N), and the output where the choice itself makes it (Gumbel straight-through)."""
@@ -325,16 +304,13 @@ class VectorQuantize(Quantizer):
             return None, self.book.sample(x_HND, codes, temperature)
         return None, self.book.nearest(x_HND, codes)
 
-    def _estimate(self, x_HND: Tensor, q_HND: Tensor) -> Tensor:
+    def estimate(self, x_HND: Tensor, q_HND: Tensor) -> Tensor:
+        """The quantized vectors, with the estimator's gradient; outside training the code itself."""
         if self.training:
             return self.estimator(x_HND, q_HND)
         if not (torch.is_grad_enabled() and x_HND.requires_grad):
             return q_HND
         return functional.straight_through(x_HND, q_HND) if self.estimator.stochastic else self.estimator(x_HND, q_HND)
-
-    def _merged(self, y_HND: Tensor) -> Tensor:
-        """(H, N, D) to (N, heads · D)."""
-        return (y_HND.transpose(0, 1) if self.separate else y_HND).reshape(-1, self.heads * self.codebook_dim)
 
     def _passed(self, x: Tensor, layout: Layout, mask: Tensor | None, lens: Tensor | None) -> Tensor | None:
         """The masked rows of the input (N, dim), zero elsewhere; None without a mask."""
@@ -342,38 +318,28 @@ class VectorQuantize(Quantizer):
         rows = to_rows(x, self.dim, self.channel_dim, self.rank)[0]
         return None if counted is None else torch.where(counted[:, None], 0, rows)
 
-    def _leave(self, y_HND: Tensor, valid: Tensor, passed: Tensor | None) -> Tensor:
-        """(H, N, D) to (N, dim); rows that do not count become zero, or those of ``passed``."""
-        y = self._merged(y_HND)
-        if isinstance(self.project_out, nn.Linear):
-            y = y if torch.is_autocast_enabled(y.device.type) else y.to(self.project_out.weight.dtype)
-            y = self.project_out(y)
-        return torch.where(valid[:, None], y, 0 if passed is None else passed.to(y.dtype))
-
-    def _by_head(self, indices_HN: Tensor) -> Tensor:
-        """(H, N, ...) to (N, ..., heads), without the axis when there is one head."""
-        if self.heads == 1:
-            return indices_HN[0]
-        if self.separate:
-            return indices_HN.movedim(0, -1)
-        return indices_HN.reshape(-1, self.heads, *indices_HN.shape[2:]).movedim(1, -1)
-
-    def _from_heads(self, indices_Nh: Tensor) -> Tensor:
-        """(N, heads) to (H, N)."""
-        return indices_Nh.t() if self.separate else indices_Nh.reshape(1, -1)
+    def leave(self, y_HND: Tensor, entered: Entered, times: int | None = None) -> Tensor:
+        """(H, N, D), or (H, N · times, D), to the layout and dtype of the input; what does not count is zero or passed on."""
+        y, valid, passed = self.slices.leave(y_HND), entered.valid, entered.passed
+        if times is not None:
+            valid = valid.repeat_interleave(times)
+            passed = None if passed is None else passed.repeat_interleave(times, 0)
+        y = torch.where(valid[:, None], y, 0 if passed is None else passed.to(y.dtype))
+        return entered.layout.restore(y if times is None else y.reshape(-1, times, self.dim)).to(entered.dtype)
 
     def _looked_up(self, indices: Tensor) -> tuple[Tensor, Tensor, Layout]:
         indices_Nh, layout = layout_of_indices(indices, self.channel_dim, self.heads)
         check_code_range(indices_Nh, self.codebook_size)
-        return self.book.take(self._from_heads(indices_Nh.long())), (indices_Nh >= 0).any(1), layout
+        return self.book.take(self.slices.by_slice(indices_Nh.long())), (indices_Nh >= 0).any(1), layout
 
     # --- losses -----------------------------------------------------------------------------------------------------
 
-    def _targets(self, indices: Tensor, layout: Layout) -> Tensor:
+    def _targets(self, indices: Tensor, x: Tensor) -> Tensor:
+        _, layout = to_rows(x, self.dim, self.channel_dim, self.rank)
         expected = (*layout.positions, *((self.heads,) if self.heads > 1 else ()))
         check_shape("indices", check_indices("indices", indices), expected)
         check_code_range(indices, self.codebook_size)
-        return self._from_heads(indices.reshape(-1, self.heads).long())
+        return self.slices.by_slice(indices.reshape(-1, self.heads).long())
 
     def _losses(self, step: Assignment, targets: Tensor | None) -> tuple[Tensor, LossBreakdown]:
         zero = step.x.new_zeros((), dtype=torch.float32)
@@ -392,40 +358,6 @@ class VectorQuantize(Quantizer):
             terms[objective.term] = terms[objective.term] + value
             loss = loss + objective.weight * value
         return loss, LossBreakdown(**terms)
-
-    def _candidates(
-        self,
-        x: Tensor,
-        passed: Tensor | None,
-        x_HND: Tensor,
-        valid_HN: Tensor,
-        valid: Tensor,
-        codes: Tensor,
-        topk: int,
-        layout: Layout,
-        breakdown: bool,
-    ) -> Quantized:
-        """The T nearest codes of each row, as if each were the answer."""
-        if breakdown:
-            raise bad_value("return_loss_breakdown", "False with topk", breakdown)
-        if check_int("topk", topk) > self.codebook_size:
-            raise bad_value("topk", f"at most the {self.codebook_size} codes there are", topk)
-        H, N, D = x_HND.shape
-        found_HNT = torch.where(valid_HN[..., None], self.book.nearest(x_HND, codes, topk), -1)
-        q = self.book.take(found_HNT.reshape(H, N * topk), codes).to(x_HND.dtype)
-        near = x_HND[:, :, None].expand(H, N, topk, D).reshape(H, N * topk, D)
-        error = torch.where(found_HNT < 0, 0, (near - q.detach()).square().reshape(H, N, topk, D).mean(-1))
-        error_NT = error.mean(0) if self.separate else error.reshape(-1, self.heads, topk).mean(1)
-        weight = sum(o.weight for o in self.objectives if isinstance(o, Commitment))
-
-        # Shared heads lie between rows and candidates: (rows, heads, T) to (rows, T, heads).
-        y = self._estimate(near, q).reshape(H, N, topk, D)
-        y = y if self.separate else y.reshape(-1, self.heads, topk, D).transpose(1, 2).reshape(1, -1, D)
-        y = y.reshape(H, -1, D)
-        passed = None if passed is None else passed.repeat_interleave(topk, 0)
-        out = self._leave(y, valid.repeat_interleave(topk), passed)
-        quantized = layout.restore(out.reshape(-1, topk, self.dim)).to(x.dtype)
-        return Quantized(quantized, layout.arrange(self._by_head(found_HNT)), layout.arrange(error_NT.float() * weight))
 
     # --- the table --------------------------------------------------------------------------------------------------
 
