@@ -50,6 +50,9 @@ class Update(Protocol):
 class _Stateless:
     """Nothing to keep and nothing to make agree."""
 
+    by_gradient = False
+    changes_output = False
+
     def state(self, vectors: Tensor) -> dict[str, Tensor]:
         del vectors
         return {}
@@ -78,18 +81,12 @@ class EMA:
     debias: bool = False
     manual: bool = False
     hold_idle: bool = True
+    by_gradient = False
+    changes_output = False
 
     def __post_init__(self) -> None:
         check_number("decay", self.decay, 0, 1)
         check_number("eps", self.eps, 0)
-
-    @property
-    def by_gradient(self) -> bool:
-        return False
-
-    @property
-    def changes_output(self) -> bool:
-        return False
 
     def state(self, vectors: Tensor) -> dict[str, Tensor]:
         H, K, _ = vectors.shape
@@ -140,17 +137,10 @@ class Gradient(_Stateless):
     """
 
     weight: float = 1.0
+    by_gradient = True
 
     def __post_init__(self) -> None:
         check_number("weight", self.weight, 0)
-
-    @property
-    def by_gradient(self) -> bool:
-        return True
-
-    @property
-    def changes_output(self) -> bool:
-        return False
 
     def step_(self, book: Codebook, stats: BatchStats, weight: Weight) -> None:
         """Nothing to do: the optimizer steps."""
@@ -159,14 +149,6 @@ class Gradient(_Stateless):
 @dataclass(frozen=True)
 class Fixed(_Stateless):
     """Codes never learn."""
-
-    @property
-    def by_gradient(self) -> bool:
-        return False
-
-    @property
-    def changes_output(self) -> bool:
-        return False
 
     def step_(self, book: Codebook, stats: BatchStats, weight: Weight) -> None:
         """Nothing to do."""
@@ -187,11 +169,7 @@ class InPlace(_Stateless):
     manual: bool = False
 
     @property
-    def by_gradient(self) -> bool:
-        return False
-
-    @property
-    def changes_output(self) -> bool:
+    def changes_output(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return not self.manual
 
     def step_(self, book: Codebook, stats: BatchStats, weight: Weight) -> None:

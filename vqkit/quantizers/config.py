@@ -58,8 +58,8 @@ def build(config: Mapping[str, Any]) -> Any:
 
     Example:
         >>> config = {"type": "VectorQuantize", "dim": 8, "codebook_size": 16, "update": {"type": "EMA", "decay": 0.9}}
-        >>> build(config).book.update
-        EMA(decay=0.9, eps=1e-05, debias=False, manual=False)
+        >>> build(config).book.update.decay
+        0.9
     """
     if not isinstance(config, Mapping):
         raise bad_type("quantizer", "a dict with a 'type'", config)

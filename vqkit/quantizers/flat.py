@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 from torch import nn
 
-from vqkit.codebook.affine import RunningAffine
-from vqkit.codebook.init import KMeansInit
-from vqkit.codebook.revive import ReplaceStale
-from vqkit.codebook.update import EMA, Fixed, Gradient, InPlace
+from vqkit.codebook.affine import Affine, RunningAffine
+from vqkit.codebook.init import Init, KMeansInit, Uniform
+from vqkit.codebook.revive import ReplaceRare, ReplaceStale, Revive
+from vqkit.codebook.update import EMA, Fixed, Gradient, InPlace, Update
 from vqkit.errors import ArgumentError, ArgumentTypeError
-from vqkit.quantizers.estimators import DiVeQ, GumbelStraightThrough, NoGradient, Rotation, StraightThrough
-from vqkit.quantizers.objectives import Commitment, CrossEntropyCommitment, Diversity, Orthogonal
+from vqkit.quantizers.estimators import (
+    DiVeQ,
+    Estimator,
+    GumbelStraightThrough,
+    NoGradient,
+    Rotation,
+    StraightThrough,
+)
+from vqkit.quantizers.objectives import Commitment, CrossEntropyCommitment, Diversity, Objective, Orthogonal
 from vqkit.shapes import check_number
 
 
@@ -93,8 +100,24 @@ POLICY_OF: Mapping[str, str] = {flat: policy for policy, names in _SUGAR_FOR.ite
 """The flat name, and the argument it is sugar for."""
 
 
-def resolve(flat: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn flat names into policies; ``given`` holds the policies passed as such, None where not.
+class Policies(NamedTuple):
+    """What a ``VectorQuantize`` is composed of."""
+
+    metric: str
+    init: Init
+    update: Update
+    revive: Revive | None
+    affine: Affine | None
+    bridge: nn.Module | None
+    estimator: Estimator
+    objectives: tuple[Objective, ...]
+    channel_dim: int
+
+
+def resolve(flat: Mapping[str, Any], given: Mapping[str, Any]) -> Policies:
+    """Every policy of a ``VectorQuantize``: the one given, or what its flat names stand for, or the default.
+
+    ``given`` holds the policies passed as such, None where not; for ``revive``, where None means none, ``"default"``.
 
     Raises:
         ArgumentTypeError: an unknown name.
@@ -106,20 +129,33 @@ def resolve(flat: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ArgumentTypeError(f"{name}: expected an argument of VectorQuantize, got an unknown name{hint}")
         policy = POLICY_OF[name]
-        if given.get(policy) is not None:
+        absent = "default" if policy == "revive" else None
+        if given[policy] != absent:
             raise ArgumentError(f"{name}: expected either it or {policy}=…, got both")
-    makers = {
-        "update": _update,
-        "init": _init,
-        "revive": _revive,
-        "metric": lambda f: "cosine" if f.get("use_cosine_sim") else None,
-        "affine": _affine,
-        "bridge": lambda f: f.get("vq_bridge"),
-        "estimator": _estimator,
-        "objectives": _objectives,
-        "channel_dim": _channel_dim,
-    }
-    return {name: given[name] if given.get(name) is not None else make(flat) for name, make in makers.items()}
+
+    def pick(policy: str, make: Callable[[Mapping[str, Any]], Any], default: Any = None) -> Any:
+        if given[policy] is not None:
+            return given[policy]
+        made = make(flat)
+        return default if made is None else made
+
+    update, bridge = pick("update", _update), pick("bridge", lambda f: f.get("vq_bridge"))
+    revive = given["revive"]
+    if revive == "default":
+        # Nothing can be placed behind a bridge, and codes that never learn stay where they are.
+        movable = bridge is None and not isinstance(update, Fixed)
+        revive = _revive(flat) if "threshold_ema_dead_code" in flat else ReplaceRare() if movable else None
+    return Policies(
+        metric=pick("metric", lambda f: "cosine" if f.get("use_cosine_sim") else None, "euclidean"),
+        init=pick("init", _init, Uniform()),
+        update=update,
+        revive=revive,
+        affine=pick("affine", _affine),
+        bridge=bridge,
+        estimator=pick("estimator", _estimator, Rotation()),
+        objectives=tuple(pick("objectives", _objectives, (Commitment(),))),
+        channel_dim=pick("channel_dim", _channel_dim, -1),
+    )
 
 
 def _only_one(flat: Mapping[str, Any], *names: str) -> None:

@@ -12,18 +12,18 @@ from vqkit import functional
 from vqkit.codebook import Codebook, codebook_warmup
 from vqkit.codebook.affine import Affine
 from vqkit.codebook.init import Init
-from vqkit.codebook.revive import ReplaceRare, Revive
-from vqkit.codebook.update import Fixed, Update, Weight
+from vqkit.codebook.revive import Revive
+from vqkit.codebook.update import Update, Weight
 from vqkit.errors import ArgumentError
 from vqkit.functional.lookup import check_code_range
 from vqkit.layout import Layout, layout_of_indices, rows_that_count, to_rows
 from vqkit.quantizers.base import Quantizer
 from vqkit.quantizers.candidates import Entered, candidates, check_topk
 from vqkit.quantizers.config import registered
-from vqkit.quantizers.estimators import Estimator, GumbelStraightThrough, Rotation
+from vqkit.quantizers.estimators import Estimator, GumbelStraightThrough
 from vqkit.quantizers.flat import FlatOptions, resolve
 from vqkit.quantizers.heads import Heads
-from vqkit.quantizers.objectives import Assignment, CodebookFit, Commitment, Objective, Orthogonal
+from vqkit.quantizers.objectives import Assignment, CodebookFit, Objective, Orthogonal
 from vqkit.quantizers.output import LossBreakdown, Quantized, QuantizedWithBreakdown
 from vqkit.shapes import check_indices, check_int, check_number, check_shape
 
@@ -111,45 +111,35 @@ class VectorQuantize(Quantizer):
         usage_window: int = 65_536,
         **flat: Unpack[FlatOptions],
     ):
-        arguments = {k: v for k, v in locals().items() if k not in ("self", "flat", "__class__")}
-        given = {k: v for k, v in arguments.items() if v is not None}
-        if revive == "default":
-            given.pop("revive", None)
-        elif "threshold_ema_dead_code" in flat:
-            raise ArgumentError("threshold_ema_dead_code: expected either it or revive=…, got both")
-        chosen = resolve(flat, given)
+        given = {name: value for name, value in locals().items() if name not in ("self", "flat", "__class__")}
+        policies = resolve(flat, given)
         rank = 4 if flat.get("accept_image_fmap") else 5 if flat.get("accept_3d_fmap") else None
-        super().__init__(dim, -1 if chosen["channel_dim"] is None else chosen["channel_dim"], rank)
-        self._arguments = given | dict(flat) | ({"revive": None} if revive is None else {})
+        super().__init__(dim, policies.channel_dim, rank)
+        self._arguments = {k: v for k, v in given.items() if v is not None or k == "revive"} | dict(flat)
 
-        self.codebook_size = check_int("codebook_size", codebook_size)
+        self.codebook_size, self.heads = check_int("codebook_size", codebook_size), check_int("heads", heads)
         self.codebook_dim = dim if codebook_dim is None else check_int("codebook_dim", codebook_dim)
-        self.heads = check_int("heads", heads)
         self.separate = bool(separate_codebook_per_head) and heads > 1
         self.slices = Heads(dim, self.codebook_dim, heads, self.separate, layernorm_after_project_in)
-        self.stochastic = stochastic_sample_codes
-        self.temperature = check_number("sample_codebook_temp", sample_codebook_temp, 0)
-        self.nu = check_number("sync_update_v", sync_update_v, 0, 1)
-        self.freeze_codebook, self.zero_masked = freeze_codebook, return_zeros_for_masked_padding
-        self.estimator: Estimator = chosen["estimator"] or Rotation()
-
-        default_revive = "threshold_ema_dead_code" not in flat and revive == "default"
-        rest = default_revive and chosen["bridge"] is None and not isinstance(chosen["update"], Fixed)
         self.book = Codebook(
             codebook_size,
             self.codebook_dim,
             heads if self.separate else 1,
-            metric=chosen["metric"] or "euclidean",
-            init=chosen["init"],
-            update=chosen["update"],
-            revive=ReplaceRare() if rest else chosen["revive"] if revive == "default" else revive,
-            affine=chosen["affine"],
-            bridge=chosen["bridge"],
+            metric=policies.metric,
+            init=policies.init,
+            update=policies.update,
+            revive=policies.revive,
+            affine=policies.affine,
+            bridge=policies.bridge,
             window=usage_window,
             sync=sync_codebook,
         )
-        terms = (Commitment(),) if chosen["objectives"] is None else tuple(chosen["objectives"])
-        self.objectives: tuple[Objective, ...] = self._with_codebook_fit(terms)
+        self.estimator = policies.estimator
+        self.stochastic = stochastic_sample_codes
+        self.temperature = check_number("sample_codebook_temp", sample_codebook_temp, 0)
+        self.nu = check_number("sync_update_v", sync_update_v, 0, 1)
+        self.freeze_codebook, self.zero_masked = freeze_codebook, return_zeros_for_masked_padding
+        self.objectives: tuple[Objective, ...] = self._with_codebook_fit(policies.objectives)
 
     def _with_codebook_fit(self, terms: tuple[Objective, ...]) -> tuple[Objective, ...]:
         update = self.book.update
@@ -319,7 +309,7 @@ class VectorQuantize(Quantizer):
         return None if counted is None else torch.where(counted[:, None], 0, rows)
 
     def leave(self, y_HND: Tensor, entered: Entered, times: int | None = None) -> Tensor:
-        """(H, N, D), or (H, N · times, D), to the layout and dtype of the input; what does not count is zero or passed on."""
+        """(H, N, D), or (H, N · times, D), to the layout and dtype of the input; masked rows are zero or passed on."""
         y, valid, passed = self.slices.leave(y_HND), entered.valid, entered.passed
         if times is not None:
             valid = valid.repeat_interleave(times)
