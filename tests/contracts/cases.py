@@ -102,6 +102,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "cvq_closest": {"revive": OnlineClustering("closest")},
     "cvq_probability": {"revive": OnlineClustering("probability")},
     "straight_through": {"estimator": StraightThrough()},
+    "rotation": {"rotation_trick": True},
+    "rotation_gradient": {"rotation_trick": True, "learnable_codebook": True},
     "no_route": {"route_gradients_to_input": False},
     "gumbel": {"straight_through": True},
     "gumbel_noise": {"estimator": GumbelStraightThrough(0.5), "learnable_codebook": True},

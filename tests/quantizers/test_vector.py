@@ -69,7 +69,8 @@ def test_the_flat_names_are_sugar_for_policies():
     assert policies(learnable_codebook=True, codebook_weight=0.5)[0].update == Gradient(0.5)
     assert policies(orthogonal_reg_weight=10)[0].update == Gradient()
     assert policies(use_cosine_sim=True)[0].metric == "cosine"
-    assert policies()[1].estimator == Rotation()
+    assert policies()[1].estimator == StraightThrough()
+    assert policies(rotation_trick=True)[1].estimator == Rotation()
     assert policies(rotation_trick=False)[1].estimator == StraightThrough()
     assert policies(straight_through=True)[1].estimator == GumbelStraightThrough(noise=False)
     assert policies(directional_reparam=True, directional_reparam_variance=0.01)[1].estimator == DiVeQ(0.01)

@@ -152,7 +152,7 @@ def resolve(flat: Mapping[str, Any], given: Mapping[str, Any]) -> Policies:
         revive=revive,
         affine=pick("affine", _affine),
         bridge=bridge,
-        estimator=pick("estimator", _estimator, Rotation()),
+        estimator=pick("estimator", _estimator, StraightThrough()),
         objectives=tuple(pick("objectives", _objectives, (Commitment(),))),
         channel_dim=pick("channel_dim", _channel_dim, -1),
     )

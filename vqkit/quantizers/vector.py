@@ -56,7 +56,7 @@ class VectorQuantize(Quantizer):
         revive: what becomes of dead codes, ``ReplaceRare()`` by default, None for nothing.
         affine: an affine map between the stored vectors and the codes, none by default.
         bridge: a module (H, K, D) to (H, K, D) that makes the codes from the stored vectors (FVQ).
-        estimator: how gradients cross the rounding, ``Rotation()`` by default.
+        estimator: how gradients cross the rounding, ``StraightThrough()`` by default.
         objectives: the loss terms, ``(Commitment(1.0),)`` by default.
         channel_dim: the axis of the channels, the last by default.
         stochastic_sample_codes: in training draw codes with probability ∝ exp(−|x − e|²/τ).
