@@ -27,7 +27,7 @@ demo: $(VENV)/.train  ## train a VQ-VAE on real handwritten digits and draw what
 	$(BIN)/vqkit train digits --out runs/demo --overwrite
 
 test: $(VENV)/.test  ## every test, and every example in a docstring
-	$(BIN)/python -m pytest tests vqkit
+	$(BIN)/python -m pytest -n auto tests vqkit
 
 check: $(VENV)/.check $(VENV)/.test  ## style, types, and which way the imports point
 	$(BIN)/ruff check .

@@ -70,14 +70,11 @@ class _Search:
         keep_NK = self._survivors(exact_ND)
         row, code = keep_NK.nonzero().unbind(1)
         distance = self._measure(exact_ND, row, code)
-        # Stable sorts: by distance, then by row; equal distances stay in the order of their index.
-        order = distance.argsort(stable=True)
-        order = order[row[order].argsort(stable=True)]
-        survivors_N = keep_NK.sum(1)
-        first_N = survivors_N.cumsum(0) - survivors_N
-        picked = order[first_N[:, None] + torch.arange(self.topk, device=x_ND.device)]
-        indices = torch.where(finite_N[:, None], code[picked], -1)
-        return indices, torch.where(finite_N[:, None], distance[picked], torch.inf)
+        if self.topk == 1:
+            indices, distances = _closest(row, code, distance, x_ND.shape[0], keep_NK.shape[1])
+        else:
+            indices, distances = _sorted(row, code, distance, keep_NK.sum(1), self.topk)
+        return torch.where(finite_N[:, None], indices, -1), torch.where(finite_N[:, None], distances, torch.inf)
 
     def _survivors(self, exact_ND: Tensor) -> Tensor:
         """Mark every code that may be among the nearest: (N, K) of this block, bool."""
@@ -104,6 +101,26 @@ class _Search:
                 squared_P = torch.where(directed_P, squared_P / 2, 1.0)
             pieces.append(squared_P)
         return torch.cat(pieces) if pieces else exact_ND.new_empty(0)
+
+
+def _closest(row_P: Tensor, code_P: Tensor, distance_P: Tensor, rows: int, codes: int) -> tuple[Tensor, Tensor]:
+    """Of each row's pairs the closest, of equals the lowest code: (rows, 1) each."""
+    if row_P.shape[0] == rows:  # every row has one survivor, in order
+        return code_P[:, None], distance_P[:, None]
+    least = distance_P.new_full((rows,), torch.inf).scatter_reduce_(0, row_P, distance_P, "amin")
+    # Not "greater" rather than "equal": NaN codes of a run that diverged still give an index that exists.
+    contender = torch.where(distance_P > least[row_P], codes, code_P)
+    return code_P.new_full((rows,), codes).scatter_reduce_(0, row_P, contender, "amin")[:, None], least[:, None]
+
+
+def _sorted(row_P: Tensor, code_P: Tensor, distance_P: Tensor, count_N: Tensor, topk: int) -> tuple[Tensor, Tensor]:
+    """Of each row's pairs the ``topk`` closest, nearest first: (rows, topk) each."""
+    # Stable sorts: by distance, then by row; equal distances stay in the order of their code.
+    order = distance_P.argsort(stable=True)
+    order = order[row_P[order].argsort(stable=True)]
+    first_N = count_N.cumsum(0) - count_N
+    picked = order[first_N[:, None] + torch.arange(topk, device=row_P.device)]
+    return code_P[picked], distance_P[picked]
 
 
 def _normalised(exact_ND: Tensor) -> Tensor:
