@@ -68,9 +68,37 @@ def test_warm_up_changes_nothing_but_codes():
         (lambda: VectorQuantize(6, 16).fit([]), "expected at least 16 rows to place 16 codes, got 0"),
         (lambda: VectorQuantize(6, 16).fit([torch.zeros(1, 15, 6)]), "got 15"),
         (lambda: VectorQuantize(6, 16).fit(loader(), method="magic"), "warmup_method: expected one of"),
-        (lambda: VectorQuantize(6, 16, affine_param=True).fit(loader()), "affine"),
+        (lambda: VectorQuantize(6, 16, vq_bridge=nn.Linear(6, 6)).fit(loader()), "bridge"),
+        (lambda: codebook_warmup(VectorQuantize(6, 16), loader(), num_batch=-1), "num_batch"),
     ],
 )
 def test_bad_arguments(call, match):
     with pytest.raises(ArgumentError, match=match):
         call()
+
+
+def test_a_failing_warm_up_leaves_every_codebook_as_it_was():
+    model = nn.Sequential(VectorQuantize(6, 8), VectorQuantize(6, 800))
+    before = model[0].codebook
+    with pytest.raises(ArgumentError, match="expected at least 800 rows"):
+        codebook_warmup(model, loader(), forward=lambda batch: [quantizer(batch) for quantizer in model])
+    assert torch.equal(model[0].codebook, before)
+
+
+def test_fit_forgets_statistics_of_before():
+    quantizer = VectorQuantize(6, 16, revive=None)
+    quantizer(torch.full((1, 50, 6), 100.0), accum_ema_update=True)
+    quantizer.fit(loader())
+    placed = quantizer.codebook
+    quantizer(torch.cat(loader(), 1))
+    assert (quantizer.codebook - placed).abs().max() < 5
+
+
+def test_fit_reaches_through_an_affine_map():
+    quantizer = VectorQuantize(6, 16, affine_param=True)
+    for batch in loader():
+        quantizer(batch)
+    rows = torch.cat(loader(), 1)[0]
+    quantizer.fit(loader())
+    best = kmeans(rows, 16, iters=10, restarts=3).distortion
+    assert nearest(rows, quantizer.codebook, return_distances=True)[1].double().mean() < 1.1 * best

@@ -47,11 +47,6 @@ def _backward(quantized: torch.Tensor) -> None:
 @pytest.mark.parametrize("steady", STEADY_ROWS, ids=lambda c: c.name)
 @pytest.mark.parametrize("way", ["argument", "context"])
 def test_micro_batches_equal_one_batch(steady: Case, way: str):
-    if "affine_param" in steady.options:
-        # Running statistics move the codes with every forward: the parts are searched against other codes than the
-        # whole.
-        assert steady.trained().book.affine is not None
-        return
     x = torch.cat([steady.x(3), steady.x(4)], 1).reshape(1, 36, DIM)
     parts = x.split([10, 14, 12], 1)
     whole, split = steady.trained().train(), steady.trained().train()

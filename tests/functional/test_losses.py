@@ -12,6 +12,7 @@ from vqkit.functional import (
     cross_entropy_loss,
     diversity_loss,
     gumbel_straight_through,
+    nearest,
     orthogonal_loss,
     sample_codes,
 )
@@ -139,3 +140,27 @@ def test_gumbel_noise_is_drawn_once_for_value_and_gradient():
     assert bool((frequency > 0).all())
     (gradient,) = torch.autograd.grad(y.sum(), [codes])
     assert torch.isfinite(gradient).all()
+
+
+def test_far_clusters_keep_their_near_neighbours():
+    """Scores are exact where the expanded square would cancel."""
+    generator = torch.Generator().manual_seed(0)
+    side = torch.tensor([1000.0, -1000.0]).repeat_interleave(64)[:, None]
+    codes = torch.randn(128, 8, generator=generator) * 0.05 + side
+    x = torch.randn(200, 8, generator=generator) * 0.05 + 1000
+    expected = nearest(x, codes)
+    assert torch.equal(gumbel_straight_through(x, codes, noise=False)[1], expected)
+    assert (sample_codes(x, codes, temperature=1e-4) == expected).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_autocast_changes_no_score(noise: bool):
+    x, codes = torch.randn(50, 8), torch.randn(1024, 8)
+    results = []
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            y, indices = gumbel_straight_through(x, codes, noise=noise)
+            results.append((y, indices, diversity_loss(x, codes), orthogonal_loss(codes)))
+    for plain, cast in zip(*results, strict=True):
+        assert torch.equal(plain, cast)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from vqkit.errors import ArgumentError, ArgumentTypeError
 from vqkit.functional import nearest
 
 METRICS = ["euclidean", "cosine"]
+reference_nearest = importlib.import_module("vqkit.kernels.reference.nearest")
 
 
 def exact_distances(x: Tensor, codes: Tensor, metric: str) -> Tensor:
@@ -115,6 +118,44 @@ def test_autocast_and_reduced_precision_change_nothing():
         assert torch.equal(nearest(x, codes), expected)
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.parametrize("set_precision", ["mkldnn", "all"])
+def test_the_newer_precision_switches_change_nothing(set_precision: str):
+    switch = torch.backends.mkldnn.matmul if set_precision == "mkldnn" else torch.backends
+    if not hasattr(switch, "fp32_precision"):
+        assert torch.get_float32_matmul_precision() == "highest"  # a torch without them
+        return
+    x, codes, before = torch.randn(200, 32), torch.randn(100, 32), switch.fp32_precision
+    expected = nearest(x, codes)
+    switch.fp32_precision = "bf16" if set_precision == "mkldnn" else "tf32"
+    try:
+        assert torch.equal(nearest(x, codes), expected)
+    finally:
+        switch.fp32_precision = before
+
+
+@pytest.mark.parametrize("codes", ["zero", "equal", "one far", "huge"])
+def test_codes_that_defeat_a_common_bound(codes: str, monkeypatch: pytest.MonkeyPatch):
+    """Few survivors all the same: the work verified in float64 stays near one pair a row."""
+    generator = torch.Generator().manual_seed(0)
+    x, table = torch.randn(300, 16, generator=generator), torch.randn(512, 16, generator=generator)
+    if codes == "one far":
+        table[7] *= 1e4
+    elif codes == "huge":
+        x, table = x * 1e25, table * 1e25
+    else:
+        table = torch.zeros_like(table) if codes == "zero" else table[:1].expand(512, -1)
+    pairs = []
+    measure = reference_nearest._Search._measure
+
+    def counting(self, exact, row, code):
+        pairs.append(len(row))
+        return measure(self, exact, row, code)
+
+    monkeypatch.setattr(reference_nearest._Search, "_measure", counting)
+    assert_nearest(x, table)
+    assert sum(pairs) < 2 * 300
 
 
 def test_more_rows_than_a_block():

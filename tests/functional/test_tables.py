@@ -122,3 +122,22 @@ def test_kmeans_with_as_many_clusters_as_rows():
 def test_kmeans_bad_arguments(x, size, match):
     with pytest.raises(ArgumentError, match=match):
         kmeans(x, size)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_kmeans_fills_every_cluster_while_rows_differ(metric: str):
+    generator = torch.Generator().manual_seed(0)
+    repeated = (torch.randn(64, 4, generator=generator) * 5).repeat(40, 1)
+    assert bool((kmeans(repeated, 64, metric=metric, generator=generator).counts > 0).all())
+    zeros = torch.cat([torch.zeros(2000, 4), torch.randn(100, 4, generator=generator)])
+    found = kmeans(zeros, 50, metric=metric, generator=generator)
+    filled = found.counts > 0
+    assert int(filled.sum()) >= 49
+    assert int((found.centroids == 0).all(1).sum()) <= 1
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
+def test_indices_of_any_integer_dtype(dtype: torch.dtype):
+    codes = torch.randn(256, 2)
+    indices = torch.tensor([1, 100], dtype=dtype)
+    assert torch.equal(lookup(codes, indices), codes[[1, 100]])

@@ -12,7 +12,6 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from vqkit import distributed
 from vqkit.errors import bad_value
 from vqkit.shapes import check_int, check_number
 
@@ -37,13 +36,18 @@ class AffineMap(nn.Module):
         scale, shift = self.scale_and_shift()
         return vectors * scale + shift
 
-    def inverse(self, rows: Tensor) -> Tensor:
-        """Rows (H, N, D) to where the stored vectors live; for maps with one scale for all codes of a head."""
+    def inverse(self, codes: Tensor) -> Tensor:
+        """Codes (H, K, D), or rows (H, N, D) where one map serves all codes, to where the stored vectors live."""
         scale, shift = self.scale_and_shift()
-        return (rows - shift.mean(1, keepdim=True)) / scale.mean(1, keepdim=True)
+        return (codes - shift) / scale
 
-    def observe_(self, rows: Tensor, valid: Tensor, vectors: Tensor, sync: bool = True) -> None:
-        """Learn from a training step's rows (H, N, D), those valid (H, N); nothing to learn by default."""
+    def moments(self, rows: Tensor, valid: Tensor) -> Tensor | None:
+        """What ``follow_`` needs of rows (H, N, D), those valid (H, N): additive over micro-batches and ranks."""
+        del rows, valid
+        return None
+
+    def follow_(self, moments: Tensor | None, rows: Tensor, vectors: Tensor, held: Tensor) -> None:
+        """Learn from a step: moments, how many rows counted (H,), the stored vectors, whether all codes are frozen."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,8 @@ class _LearnedMap(AffineMap):
     def __init__(self, lr: float, groups: int, heads: int, size: int, dim: int):
         super().__init__()
         self.lr, self.repeats = lr, size // groups
-        self.scale = nn.Parameter(torch.zeros(heads, groups, dim))
-        self.shift = nn.Parameter(torch.zeros(heads, groups, dim))
+        self.scale = nn.Parameter(torch.zeros(heads, groups, dim, dtype=torch.float32))
+        self.shift = nn.Parameter(torch.zeros(heads, groups, dim, dtype=torch.float32))
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
         scale, shift = 1 + self.lr * self.scale, self.lr * self.shift
@@ -108,37 +112,34 @@ class _RunningMap(AffineMap):
         super().__init__()
         self.policy = policy
         for name in ("row", "code"):
-            self.register_buffer(f"{name}_mean", torch.zeros(heads, 1, dim))
-            self.register_buffer(f"{name}_var", torch.ones(heads, 1, dim))
+            self.register_buffer(f"{name}_mean", torch.zeros(heads, 1, dim, dtype=torch.float32))
+            self.register_buffer(f"{name}_var", torch.ones(heads, 1, dim, dtype=torch.float32))
         self.register_buffer("seen", torch.zeros(heads, 1, 1, dtype=torch.bool))
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
         scale = ((self.row_var + self.policy.eps) / (self.code_var + self.policy.eps)).sqrt()
         return scale, self.row_mean - self.code_mean * scale
 
+    def moments(self, rows: Tensor, valid: Tensor) -> Tensor | None:
+        # Offsets from the running mean: squares of raw values would cancel for data far from zero.
+        offset = torch.where(valid[..., None], rows.double() - self.row_mean.double(), 0)
+        return torch.stack([offset.sum(1), offset.square().sum(1)], 1)
+
     @torch.no_grad()
-    def observe_(self, rows: Tensor, valid: Tensor, vectors: Tensor, sync: bool = True) -> None:
-        # Sums of offsets from the running mean: squares of raw values would cancel for data far from zero.
-        centre = self.row_mean.double()
-        offset = torch.where(valid[..., None], rows.double() - centre, 0)
-        parts = [
-            valid.sum(1).double()[:, None, None],
-            offset.sum(1, keepdim=True),
-            offset.square().sum(1, keepdim=True),
-        ]
-        count, total, squares = distributed.summed(parts) if sync else parts
-        mean = total / count.clamp(min=1)
-        var = (squares / count.clamp(min=1) - mean.square()).clamp(min=0)
-        any_row = count > 0
-        self._follow(self.row_mean, self.row_var, mean + centre, var, self.policy.row_decay, any_row)
+    def follow_(self, moments: Tensor | None, rows: Tensor, vectors: Tensor, held: Tensor) -> None:
+        if moments is None:
+            return
+        count = rows[:, None, None].double()
+        mean, square = (moments / count.clamp(min=1)).split(1, dim=1)
+        moves = (count > 0) & ~held[:, None, None]
+        row_mean, row_var = mean + self.row_mean.double(), (square - mean.square()).clamp(min=0)
+        self._blend(self.row_mean, self.row_var, row_mean, row_var, self.policy.row_decay, moves)
         stored = vectors.double()
         code_mean, code_var = stored.mean(1, keepdim=True), stored.var(1, correction=0, keepdim=True)
-        self._follow(self.code_mean, self.code_var, code_mean, code_var, self.policy.code_decay, any_row)
-        self.seen.logical_or_(any_row)
+        self._blend(self.code_mean, self.code_var, code_mean, code_var, self.policy.code_decay, moves)
+        self.seen.logical_or_(moves)
 
-    def _follow(
-        self, mean: Tensor, var: Tensor, new_mean: Tensor, new_var: Tensor, decay: float, any_row: Tensor
-    ) -> None:
-        rate = torch.where(any_row, torch.where(self.seen, 1 - decay, 1.0), 0.0).float()
+    def _blend(self, mean: Tensor, var: Tensor, new_mean: Tensor, new_var: Tensor, decay: float, moves: Tensor) -> None:
+        rate = torch.where(moves, torch.where(self.seen, 1 - decay, 1.0), 0.0).float()
         mean.lerp_(new_mean.float(), rate)
         var.lerp_(new_var.float(), rate)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqkit import distributed
@@ -16,12 +15,13 @@ from vqkit.codebook.revive import ReplaceRare, Revive
 from vqkit.codebook.stats import NONE, BatchStats, random_rows, row_positions
 from vqkit.codebook.update import EMA, InPlace, InPlaceOptimizer, Update, Weight
 from vqkit.codebook.window import UsageWindow
-from vqkit.errors import ArgumentError, bad_value
+from vqkit.errors import ArgumentError, bad_type, bad_value
 from vqkit.functional.lookup import take
 from vqkit.functional.nearest import METRICS
 from vqkit.functional.sampling import sample_codes
+from vqkit.functional.unit import unit
 from vqkit.kernels import ops
-from vqkit.shapes import check_choice, check_int
+from vqkit.shapes import check_choice, check_int, check_tensor
 
 ROWS_PER_CODE = 256  # more rows than this place a centroid no better
 
@@ -50,6 +50,7 @@ class Codebook(nn.Module):
     initialised: Tensor
     clock: Tensor
     frozen: Tensor
+    held: Tensor
     ema_counts: Tensor
     ema_sums: Tensor
     ema_start: Tensor
@@ -74,16 +75,27 @@ class Codebook(nn.Module):
         sync: bool = True,
     ):
         super().__init__()
+        for name, policy, method in (
+            ("init", init, "initial"),
+            ("update", update, "step_"),
+            ("revive", revive, "step_"),
+            ("affine", affine, "build"),
+        ):
+            if policy is not None and (isinstance(policy, type) or not hasattr(policy, method)):
+                raise bad_type(name, f"a policy of vqkit.codebook with a method {method}, or None", policy)
+        if bridge is not None and not isinstance(bridge, nn.Module):
+            raise bad_type("bridge", "an nn.Module or None", bridge)
         self.size, self.dim, self.heads = check_int("size", size), check_int("dim", dim), check_int("heads", heads)
         self.metric = check_choice("metric", metric, METRICS)
         self.init, self.update, self.revive = init or Uniform(), update or EMA(), revive
         self.sync = sync
         vectors = self.init.initial(heads, size, dim)
         if metric == "cosine":
-            vectors = F.normalize(vectors, dim=-1)
+            vectors = unit(vectors)
         if self.update.by_gradient or isinstance(self.update, InPlace):
             # Not a leaf that losses reach unless it learns by gradient: so DDP and optimizers pass it by.
             self.vectors = nn.Parameter(vectors, requires_grad=self.update.by_gradient)
+            self.register_buffer("held", vectors.clone())  # where frozen parameters stay
         else:
             self.register_buffer("vectors", vectors)
         self.register_buffer("initialised", torch.tensor(not self.init.needs_rows))
@@ -99,6 +111,7 @@ class Codebook(nn.Module):
             for parameter in self.in_place_maps():
                 parameter.requires_grad_(False)
             self.in_place = InPlaceOptimizer(self.update, list(self.parameters()))
+        self.in_place_gradients: list[Tensor] = []
         self.window = UsageWindow(heads, size, window)
         self.recorder: Callable[[Tensor, Tensor], None] | None = None
         self._begun = not self.init.needs_rows  # ``initialised`` where Python can read it without a device sync
@@ -116,6 +129,8 @@ class Codebook(nn.Module):
             raise ArgumentError(
                 f"bridge: expected update Gradient, since only gradients pass the bridge, got {self.update}"
             )
+        if self.bridge is not None and self.init.needs_rows:
+            raise ArgumentError(f"bridge: expected an init without rows, which have no pre-image, got {self.init}")
         if self.bridge is not None and self.revive is not None:
             raise ArgumentError(
                 f"bridge: expected revive=None, since a row has no pre-image under a bridge, got {self.revive}"
@@ -131,25 +146,23 @@ class Codebook(nn.Module):
         """The codes as searched and looked up, (H, K, D) float32; gradients flow where the update learns by them."""
         if not self.update.by_gradient:
             vectors = self.vectors.detach()
-        elif torch.is_grad_enabled():
-            vectors = torch.where(self.frozen[..., None], self.vectors.detach(), self.vectors)
         else:
-            vectors = self.vectors
+            vectors = torch.where(self.frozen[..., None], self.held, self.vectors)
         codes = self.transform(vectors)
-        # What autograd saved must not change when the step writes the vectors in place.
-        return codes.clone() if self.training and codes.data_ptr() == self.vectors.data_ptr() else codes
+        # A copy: what autograd saved, or a caller holds, must not change when a step writes the vectors in place.
+        return codes.clone() if codes.data_ptr() == self.vectors.data_ptr() else codes
 
     def transform(self, vectors: Tensor) -> Tensor:
         """Stored vectors (H, K, D) to codes (H, K, D): unit length, affine map, bridge."""
         with torch.autocast(vectors.device.type, enabled=False):
-            codes = F.normalize(vectors, dim=-1) if self.metric == "cosine" else vectors
+            codes = unit(vectors) if self.metric == "cosine" else vectors
             codes = self.affine(codes) if self.affine is not None else codes
             return self.bridge(codes) if self.bridge is not None else codes
 
     def prepare(self, x: Tensor) -> Tensor:
         """Rows in the space of the codes: float32 (float64 stays), unit length for the cosine metric."""
         x = x if x.dtype == torch.float64 else x.float()
-        return F.normalize(x, dim=-1) if self.metric == "cosine" else x
+        return unit(x) if self.metric == "cosine" else x
 
     def nearest(self, rows: Tensor, codes: Tensor | None = None, topk: int | None = None) -> Tensor:
         """Exact nearest codes of rows (H, N, D): (H, N) int64, or (H, N, T)."""
@@ -178,11 +191,15 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def prepare_(self, rows: Tensor, valid: Tensor) -> None:
-        """Before a training step's search: place the codes if this is the first batch; follow the rows' statistics."""
-        if not self._begun:
+        """Before a training step's search: place the codes if this is the first batch."""
+        if not self._begun and not self._load_begun():
             self._begin(rows.detach(), valid)
-        if self.affine is not None:
-            self.affine.observe_(rows.detach(), valid, self.vectors.detach(), self.sync)
+        self._restore_held()
+
+    def _load_begun(self) -> bool:
+        """Take over the flag of a state that was copied in without ``load_state_dict``."""
+        self._begun = bool(self.initialised)
+        return self._begun
 
     def _begin(self, rows: Tensor, valid: Tensor) -> None:
         """Place the codes from the first batch that has rows, over all ranks; once only, so it may read values."""
@@ -204,37 +221,42 @@ class Codebook(nn.Module):
     def mark_initialised_(self) -> None:
         """From now on the codes are placed."""
         self.initialised.fill_(True)
-        self._begun = True
+        self._begun, self._pending = True, None
 
     @torch.no_grad()
     def learn_(self, rows: Tensor, indices: Tensor, *, weight: Weight = None, accumulate: bool = False) -> None:
         """Learn from one step's rows (H, N, D) and their indices (H, N).
 
-        ``accumulate`` keeps the statistics for the next call without it: k micro-batches move the codes as one batch
-        would.
+        ``accumulate`` keeps the statistics for the next call without it: k micro-batches move the codes as one batch.
         """
         self.window.record_(indices, self.sync)
-        rows = rows.detach() if self.affine is None else self.affine.inverse(rows.detach())
-        stats = self._gather(rows, indices)
+        stats = self._gather(rows.detach(), indices)
         if accumulate or self.accumulating:
             self._pending = stats
             return
         self._pending = None
         stats = stats.shared() if self.sync else stats
         self.update.step_(self, stats, weight)
+        if self.affine is not None:
+            self.affine.follow_(stats.moments, stats.rows, self.vectors.detach(), self.frozen.all(1))
         if self.revive is not None:
             self.revive.step_(self, stats)
         self.clock.add_(1)
 
     def _gather(self, rows: Tensor, indices: Tensor) -> BatchStats:
         valid = indices >= 0
-        counts, sums = ops.code_sums(rows, indices, self.size, "")
+        # Averages of rows become stored vectors, so they are taken where those live; a gradient is taken at the codes.
+        averaged = rows
+        if self.affine is not None and not self.update.by_gradient and self.in_place is None:
+            averaged = self.affine.inverse(rows)
+        counts, sums = ops.code_sums(averaged, indices, self.size, "")
+        moments = None if self.affine is None else self.affine.moments(rows, valid)
         candidates = None
         if self.revive is not None:
             earlier = self._pending.rows if self._pending else torch.zeros_like(valid.sum(1))
             positions = row_positions(valid, earlier, self.sync)
             candidates = self.revive.candidates(self, rows, indices, positions)
-        stats = BatchStats(counts.double(), sums, valid.sum(1), candidates)
+        stats = BatchStats(counts.double(), sums, valid.sum(1), moments, candidates)
         return self._pending.merged(stats) if self._pending else stats
 
     @torch.no_grad()
@@ -244,12 +266,13 @@ class Codebook(nn.Module):
         self.vectors.copy_(torch.where(moves, vectors.to(self.vectors.dtype), self.vectors))
 
     @torch.no_grad()
-    def place_(self, where: Tensor, vectors: Tensor, weight: float | None = None) -> None:
-        """Put codes elsewhere for good: the update's averages follow, at a weight in rows (None: the weight they
-        had).
+    def place_(self, where: Tensor, codes: Tensor, weight: float | None = None) -> None:
+        """Put codes (H, K, D) elsewhere for good, where (H, K) is true; the update's averages follow.
+
+        ``weight``: how many rows the averages count the new place for; None as many as they counted the old one.
         """
-        vectors = F.normalize(vectors.to(self.vectors.dtype), dim=-1) if self.metric == "cosine" else vectors
-        self.write_(where, vectors)
+        vectors = self.affine.inverse(codes) if self.affine is not None else codes
+        self.write_(where, unit(vectors) if self.metric == "cosine" else vectors)
         self.update.moved_(self, where & ~self.frozen, weight)
 
     @torch.no_grad()
@@ -257,10 +280,19 @@ class Codebook(nn.Module):
         """Freeze (or release) the codes marked in a bool tensor (K,) or (H, K); None means all."""
         if codes is None:
             codes = torch.ones_like(self.frozen)
-        if codes.dtype != torch.bool or codes.shape[-1] != self.size or codes.ndim > 2:
+        if check_tensor("codes", codes).dtype != torch.bool or codes.shape not in ((self.size,), self.frozen.shape):
             expected = f"a bool tensor ({self.size},) or ({self.heads}, {self.size})"
             raise bad_value("codes", expected, f"{codes.dtype} of shape {tuple(codes.shape)}")
+        self._restore_held()
         self.frozen.copy_(torch.where(codes, frozen, self.frozen))
+        if self.update.by_gradient:
+            self.held.copy_(self.vectors)
+
+    @torch.no_grad()
+    def _restore_held(self) -> None:
+        """Put frozen parameters back: an optimizer's momentum or weight decay moves what has no gradient, too."""
+        if self.update.by_gradient:
+            self.vectors.copy_(torch.where(self.frozen[..., None], self.held, self.vectors))
 
     def update_ema_(self) -> None:
         """Write the moving averages into the codes; for ``EMA(manual=True)``."""
@@ -270,7 +302,7 @@ class Codebook(nn.Module):
 
     def update_in_place_(self) -> None:
         """Let the in-place optimizer step; for ``InPlace(manual=True)``."""
-        if not isinstance(self.update, InPlace) or self.vectors.grad is None:
+        if not isinstance(self.update, InPlace) or not self.in_place_gradients:
             raise ArgumentError(f"update: expected InPlace with a step to take, got {self.update}")
         self.update.finish_(self)
 
@@ -287,8 +319,13 @@ class Codebook(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-        self._begun = bool(self.initialised)
-        self._pending = None
+        self._begun, self._pending = bool(self.initialised), None
+        for name, tensor in [*self.named_parameters(recurse=False), *self.named_buffers(recurse=False)]:
+            if tensor.is_floating_point() and tensor.dtype != torch.float32:  # assigned, not copied
+                tensor.data = tensor.data.float()
+                self._buffers.update({name: tensor} if name in self._buffers else {})
+        if self.in_place is not None:
+            self.in_place.point_at(list(self.parameters()))
 
     def extra_repr(self) -> str:
         """What the module prints."""

@@ -47,14 +47,14 @@ class RowSample:
 
 
 @torch.no_grad()
-def place_from_sample_(book: Codebook, sample: RowSample, method: str, iters: int) -> None:
-    """Place every code of ``book`` from a sample: centroids of its rows, or its rows."""
+def codes_from_sample(book: Codebook, sample: RowSample, method: str, iters: int) -> Tensor:
+    """Codes (H, K, D) for ``book`` from a sample: centroids of its rows, or its rows."""
     heads = sample.rows()
     found = min((len(rows) for rows in heads), default=0)
     if found < book.size:
         raise ArgumentError(f"loader: expected at least {book.size} rows to place {book.size} codes, got {found}")
-    if book.affine is not None:
-        raise ArgumentError("loader: a codebook with an affine map learns its place by itself; use fit without affine")
+    if book.bridge is not None:
+        raise ArgumentError("loader: a row has no pre-image under a bridge, so it cannot become a code")
     generator = torch.Generator().manual_seed(0)
 
     def centroids(rows: Tensor) -> Tensor:
@@ -62,8 +62,7 @@ def place_from_sample_(book: Codebook, sample: RowSample, method: str, iters: in
             return rows[: book.size]
         return kmeans(rows, book.size, iters=iters, metric=book.metric, generator=generator).centroids
 
-    book.place_(torch.ones_like(book.frozen), torch.stack([centroids(rows) for rows in heads]), 1.0)
-    book.mark_initialised_()
+    return torch.stack([centroids(rows) for rows in heads])
 
 
 @contextmanager
@@ -113,6 +112,8 @@ def codebook_warmup(
     check_choice("warmup_method", warmup_method, METHODS)
     check_int("iters", iters, 0)
     check_int("rows_per_code", rows_per_code)
+    if num_batch is not None:
+        check_int("num_batch", num_batch)
     books = [module for module in model.modules() if isinstance(module, Codebook)]
     if not books:
         raise bad_value("model", "a module with a vqkit codebook in it", type(model).__name__)
@@ -125,5 +126,8 @@ def codebook_warmup(
     finally:
         for module, training in modes.items():
             module.training = training
-    for book, sample in samples.items():
-        place_from_sample_(book, sample, warmup_method, iters)
+    # All of them before the first is placed: one that fails leaves every codebook as it was.
+    found = {book: codes_from_sample(book, sample, warmup_method, iters) for book, sample in samples.items()}
+    for book, codes in found.items():
+        book.place_(torch.ones_like(book.frozen), codes, 1.0)
+        book.mark_initialised_()

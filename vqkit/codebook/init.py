@@ -46,7 +46,7 @@ class Uniform:
 
     def initial(self, heads: int, size: int, dim: int) -> Tensor:
         bound = (3 / dim) ** 0.5 if self.bound is None else self.bound
-        return torch.empty(heads, size, dim).uniform_(-bound, bound)
+        return torch.empty(heads, size, dim, dtype=torch.float32).uniform_(-bound, bound)
 
     def from_rows(self, rows: Tensor, size: int, metric: str) -> Tensor:
         del rows, size, metric
@@ -67,7 +67,7 @@ class Normal:
         return False
 
     def initial(self, heads: int, size: int, dim: int) -> Tensor:
-        return torch.randn(heads, size, dim) * self.std
+        return torch.randn(heads, size, dim, dtype=torch.float32) * self.std
 
     def from_rows(self, rows: Tensor, size: int, metric: str) -> Tensor:
         del rows, size, metric

@@ -17,7 +17,6 @@ from vqkit.codebook.stats import NONE, BatchStats, Candidates, random_rows
 from vqkit.errors import ArgumentError
 from vqkit.functional.hashing import hashed_normal, hashed_uniform
 from vqkit.functional.logits import code_logits, row_blocks
-from vqkit.functional.lookup import take
 from vqkit.shapes import check_choice, check_int, check_number
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ class ReplaceStale(_FromRandomRows):
         check_int("every", self.every)
 
     def state(self, heads: int, size: int) -> dict[str, Tensor]:
-        return {"revive_counts": torch.full((heads, size), self.threshold)}
+        return {"revive_counts": torch.full((heads, size), self.threshold, dtype=torch.float32)}
 
     def step_(self, book: Codebook, stats: BatchStats) -> None:
         rate = torch.where(stats.rows > 0, 1 - self.decay, 0.0)[:, None]
@@ -122,11 +121,11 @@ class ReplaceRare:
         check_int("every", self.every)
 
     def state(self, heads: int, size: int) -> dict[str, Tensor]:
-        return {"revive_shares": torch.ones(heads, size)}
+        return {"revive_shares": torch.ones(heads, size, dtype=torch.float32)}
 
     def candidates(self, book: Codebook, rows: Tensor, indices: Tensor, positions: Tensor) -> Candidates:
         reach = min(1.0, 2 / book.dim**0.5) if self.reach is None else self.reach
-        split = torch.lerp(take(book.vectors.detach(), indices).to(rows.dtype), rows, reach)
+        split = torch.lerp(book.take(indices).detach().to(rows.dtype), rows, reach)
         return random_rows(split, indices >= 0, positions, book.clock, book.size)
 
     def step_(self, book: Codebook, stats: BatchStats) -> None:
@@ -186,7 +185,7 @@ class OnlineClustering:
             check_number("decay", self.decay, 0, 0.999999)
 
     def state(self, heads: int, size: int) -> dict[str, Tensor]:
-        return {"revive_shares": torch.zeros(heads, size)}
+        return {"revive_shares": torch.zeros(heads, size, dtype=torch.float32)}
 
     def candidates(self, book: Codebook, rows: Tensor, indices: Tensor, positions: Tensor) -> Candidates:
         valid = indices >= 0
@@ -197,7 +196,7 @@ class OnlineClustering:
 
     def _best(self, book: Codebook, head: int, rows: Tensor, valid: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """For every code the row of highest score: −|x − e|², plus Gumbel noise when drawn by probability."""
-        codes = book.vectors[head].detach()
+        codes = book.codes()[head].detach()
         number = torch.arange(book.size, device=rows.device)
         best_score = torch.full((book.size,), NONE, dtype=torch.float64, device=rows.device)
         best_row = codes.clone()
@@ -219,7 +218,7 @@ class OnlineClustering:
         book.revive_shares.lerp_(share.float(), rate)
         alpha = torch.exp(-10 * book.revive_shares * book.size / (1 - self.decay) - 1e-3)[..., None]
         found = _candidates(stats)
-        moved = torch.lerp(book.vectors.detach(), found.rows.to(book.vectors.dtype), alpha)
+        moved = torch.lerp(book.codes().detach(), found.rows.to(book.vectors.dtype), alpha)
         book.place_((found.scores > NONE) & ~book.frozen, moved, None)
 
 

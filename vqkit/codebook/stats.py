@@ -48,27 +48,35 @@ class Candidates:
 
 @dataclass(frozen=True)
 class BatchStats:
-    """counts (H, K) and sums (H, K, D) float64 of the rows each code drew, rows that counted (H,) int64, candidates."""
+    """counts (H, K) and sums (H, K, D) float64 of the rows each code drew, rows that counted (H,) int64.
+
+    moments: what an affine map asked for, and candidates: what a revive policy asked for; None where nobody did.
+    """
 
     counts: Tensor
     sums: Tensor
     rows: Tensor
+    moments: Tensor | None = None
     candidates: Candidates | None = None
 
     def merged(self, other: BatchStats) -> BatchStats:
         """The statistics of two micro-batches as those of one batch."""
-        candidates = self.candidates
+        candidates, moments = self.candidates, self.moments
         if candidates is not None and other.candidates is not None:
             candidates = candidates.merged(other.candidates)
-        return BatchStats(self.counts + other.counts, self.sums + other.sums, self.rows + other.rows, candidates)
+        if moments is not None and other.moments is not None:
+            moments = moments + other.moments
+        sums, rows = self.sums + other.sums, self.rows + other.rows
+        return BatchStats(self.counts + other.counts, sums, rows, moments, candidates)
 
     def shared(self) -> BatchStats:
         """The statistics over all ranks: one all-reduce, and one gather when there are candidates."""
         if distributed.world_size() == 1:
             return self
-        counts, sums, rows = distributed.summed([self.counts, self.sums, self.rows])
+        additive = [self.counts, self.sums, self.rows, *([] if self.moments is None else [self.moments])]
+        counts, sums, rows, *moments = distributed.summed(additive)
         candidates = None if self.candidates is None else self.candidates.shared()
-        return BatchStats(counts, sums, rows, candidates)
+        return BatchStats(counts, sums, rows, moments[0] if moments else None, candidates)
 
 
 def best_rows(rows_HND: Tensor, scores_HN: Tensor, slots: int) -> Candidates:

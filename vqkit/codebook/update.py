@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqkit.errors import ArgumentError
+from vqkit.errors import ArgumentError, bad_type, bad_value
+from vqkit.functional.unit import unit
 from vqkit.shapes import check_number
 
 if TYPE_CHECKING:
@@ -92,19 +92,19 @@ class EMA:
         H, K, _ = vectors.shape
         start = 0.0 if self.debias else 1.0
         return {
-            "ema_counts": torch.full((H, K), start),
+            "ema_counts": torch.full((H, K), start, dtype=torch.float32),
             "ema_sums": vectors * start,
             # The share of the start still in the averages: Π(1 − rate). Per code, since a step's weight may be.
-            "ema_start": torch.ones(H, K) if self.debias else torch.zeros(H, K),
+            "ema_start": torch.full((H, K), 1 - start, dtype=torch.float32),
             "ema_hit": torch.zeros(H, K, dtype=torch.bool),
         }
 
     def step_(self, book: Codebook, stats: BatchStats, weight: Weight) -> None:
-        counts, sums = stats.counts.float(), stats.sums.float()
-        factor = weight(sums, counts) if callable(weight) else 1.0 if weight is None else weight
-        rate = torch.as_tensor((1 - self.decay) * factor, dtype=torch.float32, device=counts.device)
+        largest = torch.finfo(torch.float32).max
+        counts, sums = stats.counts.float(), stats.sums.clamp(-largest, largest).float()
+        rate = (1 - self.decay) * _factor(weight(sums, counts) if callable(weight) else weight, counts)
         # A step without a single row teaches nothing, not even that codes went unused.
-        rate = torch.where((stats.rows > 0)[:, None], rate, 0)
+        rate = torch.where((stats.rows > 0)[:, None], rate, 0).clamp(max=1)
         book.ema_counts.lerp_(counts, rate)
         book.ema_sums.lerp_(sums, rate[..., None])
         book.ema_start.mul_(1 - rate)
@@ -120,14 +120,27 @@ class EMA:
         smoothed = (n + self.eps) / (total + K * self.eps) * total
         averages = m / torch.where(smoothed > 0, smoothed, 1)[..., None]
         if book.metric == "cosine":
-            averages = F.normalize(averages, dim=-1)
-        book.write_(book.ema_hit if self.hold_idle else torch.ones_like(book.ema_hit), averages)
+            averages = unit(averages)
+        where = book.ema_hit if self.hold_idle else torch.ones_like(book.ema_hit)
+        book.write_(where & averages.isfinite().all(-1), averages)
         book.ema_hit.zero_()
 
     def moved_(self, book: Codebook, where: Tensor, weight: float | None) -> None:
         n = book.ema_counts if weight is None else weight * (1 - book.ema_start)
         book.ema_counts.copy_(torch.where(where, n, book.ema_counts))
         book.ema_sums.copy_(torch.where(where[..., None], book.vectors * book.ema_counts[..., None], book.ema_sums))
+
+
+def _factor(weight: float | Tensor | None, counts: Tensor) -> Tensor:
+    """A step's weight as a tensor that broadcasts to (H, K); one that is not finite weighs nothing."""
+    if weight is None:
+        return torch.ones_like(counts[:1, :1])
+    if isinstance(weight, bool) or not isinstance(weight, (int, float, Tensor)):
+        raise bad_type("ema_update_weight", "a number, a tensor or a function that returns one", weight)
+    factor = torch.as_tensor(weight, dtype=torch.float32, device=counts.device)
+    if factor.ndim > 2 or any(a not in (1, b) for a, b in zip(factor.shape[::-1], counts.shape[::-1], strict=False)):
+        raise bad_value("ema_update_weight", f"a shape that broadcasts to {tuple(counts.shape)}", tuple(factor.shape))
+    return torch.where(factor.isfinite(), factor, 0).clamp(min=0).expand(counts.shape)
 
 
 @dataclass(frozen=True)
@@ -182,10 +195,10 @@ class InPlace(_Stateless):
         pull = stats.counts[..., None] * codes.detach().double() - stats.sums
         slope = 2 * pull / (stats.rows.sum().clamp(min=1) * codes.shape[-1])
         gradient, *map_gradients = torch.autograd.grad(codes, [leaf, *maps], slope.to(codes.dtype))
-        book.vectors.grad = torch.where(book.frozen[..., None], 0, gradient)
-        for parameter, map_gradient in zip(maps, map_gradients, strict=True):
+        for parameter in maps:
             parameter.requires_grad_(False)
-            parameter.grad = map_gradient
+        # Not in ``.grad``, where the caller's optimizer would find them.
+        book.in_place_gradients = [torch.where(book.frozen[..., None], 0, gradient), *map_gradients]
         if not self.manual:
             self.finish_(book)
 
@@ -194,8 +207,11 @@ class InPlace(_Stateless):
         if book.in_place is None:
             raise ArgumentError("update: the in-place optimizer belongs to another codebook")
         before = book.vectors.detach().clone()
+        for parameter, gradient in zip([book.vectors, *book.in_place_maps()], book.in_place_gradients, strict=True):
+            parameter.grad = gradient
         book.in_place.optimizer.step()
         book.in_place.optimizer.zero_grad()
+        book.in_place_gradients = []
         book.vectors.data.copy_(torch.where(book.frozen[..., None], before, book.vectors))
 
 
@@ -205,6 +221,13 @@ class InPlaceOptimizer(nn.Module):
     def __init__(self, policy: InPlace, parameters: Iterable[nn.Parameter]):
         super().__init__()
         self.optimizer = policy.optimizer(list(parameters))
+
+    def point_at(self, parameters: list[nn.Parameter]) -> None:
+        """Step these from now on: a state dict that was assigned brings parameters of its own."""
+        for old, new in zip(self.optimizer.param_groups[0]["params"], parameters, strict=True):
+            if old is not new and old in self.optimizer.state:
+                self.optimizer.state[new] = self.optimizer.state.pop(old)
+        self.optimizer.param_groups[0]["params"] = parameters
 
     def get_extra_state(self) -> dict[str, Any]:
         """The optimizer's own state dict."""

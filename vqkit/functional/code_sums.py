@@ -43,9 +43,9 @@ def code_sums(x: Tensor, indices: Tensor, size: int, *, backend: str | None = No
     """
     check_float("x", x)
     check_int("size", size)
-    check_code_range(indices, size)
+    indices = check_code_range(indices, size)
     if x.ndim < 1 or x.shape[:-1] != indices.shape:
         raise bad_value("indices", f"shape {tuple(x.shape[:-1])}, that of x without D", f"shape {tuple(indices.shape)}")
-    rows_HND, indices_HN = x.detach().reshape(1, indices.numel(), x.shape[-1]), indices.reshape(1, -1).long()
+    rows_HND, indices_HN = x.detach().reshape(1, indices.numel(), x.shape[-1]), indices.reshape(1, -1)
     counts, sums = ops.code_sums(rows_HND, indices_HN, size, backend or "")
     return CodeSums(counts[0], sums[0])

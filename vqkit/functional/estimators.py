@@ -54,6 +54,8 @@ def rotation_trick(x: Tensor, q: Tensor) -> Tensor:
     ([0.0, 2.0], [2.0, 0.0])
     """
     _check(x, q)
+    if x.dtype in (torch.float16, torch.bfloat16):  # whose squares overflow, or round away the turn
+        return _value_with_gradient_of(q, rotation_trick(x.float(), q.float()).to(x.dtype))
     with torch.no_grad():
         x_norm, q_norm = x.norm(dim=-1, keepdim=True), q.norm(dim=-1, keepdim=True)
         turnable = (x_norm > 0) & (q_norm > 0)

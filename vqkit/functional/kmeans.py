@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vqkit.errors import bad_value
 from vqkit.functional.code_sums import code_sums
 from vqkit.functional.nearest import METRICS, nearest
+from vqkit.functional.unit import unit
 from vqkit.shapes import check_choice, check_float, check_int, check_shape
 
 SEEDINGS = ("random", "k-means++")
@@ -37,7 +37,7 @@ def kmeans(
 ) -> KMeans:
     """Cluster rows (Lloyd 1982), every assignment exact, no cluster left empty while rows differ.
 
-    An empty cluster restarts from the row farthest from its centroid. With ``metric="cosine"`` rows and centroids are
+    An empty cluster restarts from the row farthest from every centroid. With ``metric="cosine"`` rows and centroids are
     unit vectors (spherical k-means, Dhillon and Modha 2001). The best of ``restarts`` runs is returned.
 
     Args:
@@ -67,7 +67,7 @@ def kmeans(
         raise bad_value("x", "finite rows", "NaN or inf in it")
     rows = x if x.dtype == torch.float64 else x.float()
     if metric == "cosine":
-        rows = F.normalize(rows, dim=1)
+        rows = unit(rows)
     runs = [_run(rows, size, iters, metric, seeding, generator) for _ in range(restarts)]
     return min(runs, key=lambda run: run.distortion.item())
 
@@ -79,15 +79,34 @@ def _run(x: Tensor, size: int, iters: int, metric: str, seeding: str, generator:
         indices, distances = nearest(x, centroids, metric=metric, return_distances=True)
         counts, sums = code_sums(x, indices, size)
         means = (sums / counts[:, None].clamp(min=1)).to(x.dtype)
-        if metric == "cosine":
-            means = F.normalize(means, dim=1)
-        # The e-th empty cluster takes the e-th farthest row.
-        empty = counts == 0
-        farthest = distances.argsort(descending=True, stable=True)
-        order = (empty.cumsum(0) - 1).clamp(min=0)
-        centroids = torch.where(empty[:, None], x[farthest[order]], means)
+        centroids = _refilled(x, unit(means) if metric == "cosine" else means, counts, distances, metric)
+    counts, distances = _assigned(x, centroids, metric)
+    for _ in range(3):  # the last means may have left a cluster empty, and filling it another
+        if bool((counts > 0).all()):
+            break
+        centroids = _refilled(x, centroids, counts, distances, metric)
+        counts, distances = _assigned(x, centroids, metric)
+    return KMeans(centroids, counts, distances.double().mean())
+
+
+def _assigned(x: Tensor, centroids: Tensor, metric: str) -> tuple[Tensor, Tensor]:
+    """Rows per cluster (K,) and every row's distance (N,)."""
     indices, distances = nearest(x, centroids, metric=metric, return_distances=True)
-    return KMeans(centroids, code_sums(x, indices, size).counts, distances.double().mean())
+    return code_sums(x, indices, centroids.shape[0]).counts, distances
+
+
+def _refilled(x: Tensor, centroids: Tensor, counts: Tensor, distances: Tensor, metric: str) -> Tensor:
+    """Put each empty cluster on the row then farthest from every centroid, while there is one that is on none."""
+    far = distances.double()
+    if metric == "cosine":
+        far = torch.where(x.any(1), far, 0)  # a zero row has no direction to be a centroid of
+    for cluster in (counts == 0).nonzero().flatten().tolist():
+        farthest = far.argmax()
+        if not bool(far[farthest] > 0):
+            break
+        centroids[cluster] = x[farthest]
+        far = torch.minimum(far, nearest(x, x[farthest][None], metric=metric, return_distances=True)[1].double())
+    return centroids
 
 
 def _random(x: Tensor, size: int, generator: torch.Generator | None) -> Tensor:

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+
+from vqkit.functional.unit import unit
 
 SCORES_PER_BLOCK = 2**21
 
 
 def code_logits(x_ND: Tensor, codes_KD: Tensor, metric: str) -> Tensor:
     """(N, K) float32: −|x − e|², the log-density of unit Gaussians at the codes up to scale, or cos(x, e)."""
-    x_ND, codes_KD = x_ND.float(), codes_KD.float()
     with torch.autocast(x_ND.device.type, enabled=False):
+        # In float64, where the expanded square cancels nothing that a float32 distance would show.
+        x_ND, codes_KD = x_ND.double(), codes_KD.double()
         if metric == "cosine":
-            return F.normalize(x_ND, dim=-1) @ F.normalize(codes_KD, dim=-1).t()
-        # The same shift on both sides changes no distance and takes the cancellation out of the expanded square.
-        centre_D = codes_KD.detach().mean(0)
-        x_ND, codes_KD = x_ND - centre_D, codes_KD - centre_D
-        return 2 * x_ND @ codes_KD.t() - x_ND.square().sum(1, keepdim=True) - codes_KD.square().sum(1)
+            return (unit(x_ND) @ unit(codes_KD).t()).float()
+        squared = x_ND.square().sum(1, keepdim=True) + codes_KD.square().sum(1) - 2 * x_ND @ codes_KD.t()
+        return -squared.float()
 
 
 def row_blocks(rows: int, codes: int) -> Iterator[slice]:
@@ -32,12 +32,20 @@ def row_blocks(rows: int, codes: int) -> Iterator[slice]:
 
 
 def recomputed(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """``function(*inputs)``, whose intermediates are computed again in backward (random numbers included), not kept."""
+    """``function(*inputs)`` outside autocast; its intermediates are computed again in backward, not kept.
+
+    Random numbers are drawn again alike.
+    """
+
+    def in_full_precision(*tensors: Tensor) -> Tensor:
+        with torch.autocast(tensors[0].device.type, enabled=False):
+            return function(*tensors)
+
     if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
-        result = checkpoint(function, *inputs, use_reentrant=False)
+        result = checkpoint(in_full_precision, *inputs, use_reentrant=False)
         if isinstance(result, Tensor):
             return result
-    return function(*inputs)
+    return in_full_precision(*inputs)
 
 
 def gumbel_noise(scores: Tensor) -> Tensor:

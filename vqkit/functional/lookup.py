@@ -15,7 +15,7 @@ def check_code_range(indices: Tensor, size: int) -> Tensor:
 
     Reads the values, so it belongs at the public edge, not into a training step.
     """
-    check_indices("indices", indices)
+    indices = check_indices("indices", indices).long()  # before comparing: 256 is no uint8
     if torch.compiler.is_compiling() or indices.numel() == 0:
         return indices
     wrong = (indices < -1) | (indices >= size)
@@ -48,7 +48,7 @@ def lookup(codebook: Tensor, indices: Tensor) -> Tensor:
     check_float("codebook", codebook)
     if codebook.ndim not in (2, 3):
         raise bad_value("codebook", "shape (K, D) or (H, K, D)", f"shape {tuple(codebook.shape)}")
-    check_code_range(indices, codebook.shape[-2])
+    indices = check_code_range(indices, codebook.shape[-2])
     if codebook.ndim == 2:
         return take(codebook[None], indices.reshape(1, -1)).reshape(*indices.shape, -1)
     if indices.ndim == 0 or indices.shape[0] != codebook.shape[0]:

@@ -9,7 +9,8 @@ from torch import Tensor
 from vqkit.errors import bad_value
 from vqkit.functional.logits import code_logits, recomputed, row_blocks
 from vqkit.functional.nearest import METRICS
-from vqkit.shapes import check_choice, check_float, check_indices, check_int, check_number, check_shape
+from vqkit.functional.unit import unit
+from vqkit.shapes import check_choice, check_float, check_indices, check_int, check_number, check_shape, check_tensor
 
 
 def masked_mean(values: Tensor, valid: Tensor | None) -> Tensor:
@@ -26,8 +27,12 @@ def _check_rows(x: Tensor, q: Tensor, valid: Tensor | None) -> None:
     check_float("q", q)
     if x.shape != q.shape:
         raise bad_value("q", f"shape {tuple(x.shape)}, that of x", f"shape {tuple(q.shape)}")
+    _check_valid(x, valid)
+
+
+def _check_valid(x: Tensor, valid: Tensor | None) -> None:
     if valid is not None:
-        check_shape("valid", valid, x.shape[:1])
+        check_shape("valid", check_tensor("valid", valid), x.shape[:1])
 
 
 def commitment_loss(x: Tensor, q: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -85,7 +90,7 @@ def cross_entropy_loss(
 
     total = x.new_zeros((), dtype=torch.float32)
     for rows in row_blocks(x.shape[0], codebook.shape[0]):
-        total = total + recomputed(block, x[rows], codebook, indices[rows])
+        total = total + recomputed(block, x[rows], codebook, indices[rows].long())
     return total / (indices >= 0).sum().clamp(min=1)
 
 
@@ -109,6 +114,7 @@ def diversity_loss(
     check_shape("x", check_float("x", x), ("N", codebook.shape[1]))
     check_number("temperature", temperature, 0, open_low=True)
     check_choice("metric", metric, METRICS)
+    _check_valid(x, valid)
     weight_N = torch.ones_like(x[:, 0], dtype=torch.float32) if valid is None else valid.float()
 
     def block(x_ND: Tensor, codes_KD: Tensor, weight_N: Tensor) -> Tensor:
@@ -139,12 +145,13 @@ def orthogonal_loss(codebook: Tensor, active: Tensor | None = None, max_codes: i
     check_shape("codebook", check_float("codebook", codebook), ("K", "D"))
     K = codebook.shape[0]
     if active is not None:
-        check_shape("active", active, (K,))
+        check_shape("active", check_tensor("active", active), (K,))
     kept_K = torch.ones(K, dtype=torch.bool, device=codebook.device) if active is None else active
     if max_codes is not None and check_int("max_codes", max_codes) < K:
         # Random ranks, those that do not count last; the first max_codes of them stay.
         rank_K = torch.where(kept_K, torch.rand(K, device=codebook.device), 2.0).argsort().argsort()
         kept_K = kept_K & (rank_K < max_codes)
-    unit_KD = torch.where(kept_K[:, None], F.normalize(codebook.float(), dim=-1), 0)
+    unit_KD = torch.where(kept_K[:, None], unit(codebook.float()), 0)
     count = kept_K.sum().clamp(min=1)
-    return ((unit_KD.t() @ unit_KD).square().sum() / count - unit_KD.square().sum() / count) / count
+    with torch.autocast(codebook.device.type, enabled=False):
+        return ((unit_KD.t() @ unit_KD).square().sum() / count - unit_KD.square().sum() / count) / count

@@ -80,7 +80,7 @@ def nearest(
     one_codebook = codebook.ndim == 2
     codebook_HKD = codebook[None] if one_codebook else codebook
     H, K, D = codebook_HKD.shape
-    if K == 0 or D == 0:
+    if H == 0 or K == 0 or D == 0:
         raise bad_value("codebook", "at least one code of width >= 1", f"shape {tuple(codebook.shape)}")
     check_shape("x", x, ("...", D))
     if not one_codebook and (x.ndim < 2 or x.shape[0] != H):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vqkit.errors import bad_value
 from vqkit.functional.logits import code_logits, gumbel_noise, recomputed, row_blocks
 from vqkit.functional.lookup import take
-from vqkit.functional.nearest import METRICS
+from vqkit.functional.nearest import METRICS, nearest
 from vqkit.shapes import check_choice, check_float, check_number, check_shape
 
 
 def _check(x: Tensor, codebook: Tensor, temperature: float, metric: str) -> None:
     check_shape("codebook", check_float("codebook", codebook), ("K", "D"))
+    if codebook.shape[0] == 0:
+        raise bad_value("codebook", "at least one code", f"shape {tuple(codebook.shape)}")
     check_shape("x", check_float("x", x), ("N", codebook.shape[1]))
     check_number("temperature", temperature, 0, open_low=True)
     check_choice("metric", metric, METRICS)
@@ -47,7 +50,7 @@ def gumbel_straight_through(
     """Hard codes forward, softmax gradients backward (Jang et al. 2017, arXiv:1611.01144).
 
     Forward draws a code as ``sample_codes`` does (the nearest one with ``noise=False``) and returns it to the bit; the
-    gradient is that of Σ softmax((−|x − e|² + g)/τ) e, and reaches both ``x`` and ``codebook``. Scores are
+    gradient is that of Σ softmax(−|x − e|²/τ + g) e, and reaches both ``x`` and ``codebook``. Scores are
     computed in blocks and again in backward, so N×K is never held.
 
     Args:
@@ -70,7 +73,7 @@ def gumbel_straight_through(
         scores = code_logits(x_ND, codes_KD, metric)
         if noise:
             scores = scores + gumbel_noise(scores) * temperature
-        soft = (scores / temperature).softmax(1) @ codes_KD
+        soft = (scores / temperature).softmax(1) @ codes_KD.float()
         index = scores.argmax(1, keepdim=True)
         # The index rides along as a last column: one recomputed block, one draw of noise.
         return torch.cat([soft, index.to(soft.dtype)], 1)
@@ -82,6 +85,7 @@ def gumbel_straight_through(
         index_parts.append(result[:, -1].detach().long())
     if not soft_parts:
         return x.new_empty(0, codebook.shape[1]), torch.empty(0, dtype=torch.int64, device=x.device)
-    soft, indices = torch.cat(soft_parts), torch.cat(index_parts)
+    soft = torch.cat(soft_parts)
+    indices = torch.cat(index_parts) if noise else nearest(x, codebook, metric=metric)
     hard = take(codebook.detach()[None], indices[None])[0]
     return hard + (soft - soft.detach()), indices

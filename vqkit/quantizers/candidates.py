@@ -31,12 +31,14 @@ class Entered(NamedTuple):
     dtype: torch.dtype
 
 
-def check_topk(topk: object, size: int, breakdown: bool) -> None:
-    """Raise unless ``topk`` is an int in [1, size] and no breakdown is asked for."""
+def check_topk(topk: object, size: int, breakdown: bool, indices: Tensor | None) -> None:
+    """Raise unless ``topk`` is an int in [1, size], and neither a breakdown nor a cross-entropy is asked for."""
     if check_int("topk", topk) > size:
         raise bad_value("topk", f"at most the {size} codes there are", topk)
     if breakdown:
         raise bad_value("return_loss_breakdown", "False with topk", breakdown)
+    if indices is not None:
+        raise bad_value("indices", "None with topk", f"shape {tuple(indices.shape)}")
 
 
 def candidates(quantizer: VectorQuantize, entered: Entered, topk: int) -> Quantized:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 import torch
@@ -13,7 +13,7 @@ from vqkit.codebook.affine import Affine, RunningAffine
 from vqkit.codebook.init import Init, KMeansInit, Uniform
 from vqkit.codebook.revive import ReplaceRare, ReplaceStale, Revive
 from vqkit.codebook.update import EMA, Fixed, Gradient, InPlace, Update
-from vqkit.errors import ArgumentError, ArgumentTypeError
+from vqkit.errors import ArgumentError, ArgumentTypeError, bad_type
 from vqkit.quantizers.estimators import (
     DiVeQ,
     Estimator,
@@ -139,6 +139,12 @@ def resolve(flat: Mapping[str, Any], given: Mapping[str, Any]) -> Policies:
         made = make(flat)
         return default if made is None else made
 
+    if given["estimator"] is not None and not callable(given["estimator"]):
+        raise bad_type("estimator", "an estimator of vqkit.quantizers, such as Rotation()", given["estimator"])
+    if given["objectives"] is not None and not isinstance(given["objectives"], Sequence):
+        raise bad_type("objectives", "a sequence of objectives of vqkit.quantizers", given["objectives"])
+    if given["channel_dim"] is not None and not isinstance(given["channel_dim"], int):
+        raise bad_type("channel_dim", "an int", given["channel_dim"])
     update, bridge = pick("update", _update), pick("bridge", lambda f: f.get("vq_bridge"))
     revive = given["revive"]
     if revive == "default":
@@ -170,7 +176,7 @@ def _update(flat: Mapping[str, Any]) -> Any:
     _only_one(flat, "ema_update", "vq_bridge")
     _only_one(flat, "ema_update", "orthogonal_reg_weight")
     if flat.get("in_place_codebook_optimizer"):
-        _only_one(flat, "in_place_codebook_optimizer", "ema_update")
+        _only_one(flat, "in_place_codebook_optimizer", "ema_update", "learnable_codebook")
         manual = flat.get("manual_in_place_optimizer_update", False)
         return InPlace(flat["in_place_codebook_optimizer"], manual)
     # What needs a gradient to act at all brings it along.
@@ -200,6 +206,8 @@ def _affine(flat: Mapping[str, Any]) -> Any:
 def _estimator(flat: Mapping[str, Any]) -> Any:
     _only_one(flat, "straight_through", "rotation_trick", "directional_reparam")
     if flat.get("route_gradients_to_input") is False:
+        if flat.get("straight_through") or flat.get("rotation_trick") or flat.get("directional_reparam"):
+            raise ArgumentError("route_gradients_to_input: expected True beside an estimator that routes, got False")
         return NoGradient()
     if flat.get("directional_reparam"):
         return DiVeQ(flat.get("directional_reparam_variance", 5e-3))

@@ -14,7 +14,7 @@ from vqkit.codebook.affine import Affine
 from vqkit.codebook.init import Init
 from vqkit.codebook.revive import Revive
 from vqkit.codebook.update import Update, Weight
-from vqkit.errors import ArgumentError
+from vqkit.errors import ArgumentError, bad_value
 from vqkit.functional.lookup import check_code_range
 from vqkit.layout import Layout, layout_of_indices, rows_that_count, to_rows
 from vqkit.quantizers.base import Quantizer
@@ -25,7 +25,7 @@ from vqkit.quantizers.flat import FlatOptions, resolve
 from vqkit.quantizers.heads import Heads
 from vqkit.quantizers.objectives import Assignment, CodebookFit, Objective, Orthogonal
 from vqkit.quantizers.output import LossBreakdown, Quantized, QuantizedWithBreakdown
-from vqkit.shapes import check_indices, check_int, check_number, check_shape
+from vqkit.shapes import check_float, check_indices, check_int, check_number, check_shape
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -222,7 +222,7 @@ class VectorQuantize(Quantizer):
             book.recorder(x_HND, valid_HN)
         frozen = self.freeze_codebook if freeze_codebook is None else freeze_codebook
         if topk is not None:
-            check_topk(topk, self.codebook_size, return_loss_breakdown)
+            check_topk(topk, self.codebook_size, return_loss_breakdown, indices)
             return candidates(self, entered, topk)
         learning = self.training and not frozen and ema_update is not False and not book.recorder
         if learning:
@@ -276,8 +276,15 @@ class VectorQuantize(Quantizer):
     def _enter(self, x: Tensor, mask: Tensor | None, lens: Tensor | None, *, count: bool) -> Entered:
         rows, valid, layout = self._rows(x, mask, lens, count=count)
         passed = None if self.zero_masked else self._passed(x, layout, mask, lens)
-        in_code_space = self.book.prepare(self.slices.enter(rows))
-        return Entered(in_code_space, self.slices.spread(valid), valid, passed, layout, x.dtype)
+        entered = self.slices.enter(rows)
+        # A projection may overflow: its rows must count as little as those that came as inf.
+        finite = self.slices.merged(entered.detach().isfinite()).all(1)
+        if count:
+            self._count_skipped(valid & ~finite)
+        valid = valid & finite
+        valid_HN = self.slices.spread(valid)
+        in_code_space = self.book.prepare(torch.where(valid_HN[..., None], entered, 0))
+        return Entered(in_code_space, valid_HN, valid, passed, layout, x.dtype)
 
     def _select(self, x_HND: Tensor, codes: Tensor, temperature: float | None) -> tuple[Tensor | None, Tensor]:
         """Indices (H, N), and the output where the choice itself makes it (Gumbel straight-through)."""
@@ -361,9 +368,11 @@ class VectorQuantize(Quantizer):
 
     @codebook.setter
     def codebook(self, codes: Tensor) -> None:
-        check_shape("codebook", codes, self.codebook.shape)
-        if self.book.affine is not None or self.book.bridge is not None:
-            raise ArgumentError("codebook: expected a table without affine map or bridge to assign to")
+        check_shape("codebook", check_float("codebook", codes), self.codebook.shape)
+        if self.book.bridge is not None:
+            raise ArgumentError("codebook: expected a table without a bridge to assign to")
+        if not bool(codes.isfinite().all()):
+            raise bad_value("codebook", "finite codes", "NaN or inf among them")
         vectors = codes.detach() if self.separate else codes.detach()[None]
         frozen = self.book.frozen.clone()
         self.book.freeze_(frozen=False)

@@ -8,12 +8,14 @@ The bound. Let u = 2⁻²⁴. A float32 subtraction has relative error u, so eve
 |δ| ≤ u (a normalised x̂ᵢ: a common factor that changes no order, times (1 + δ)²). A product sum of D terms in any
 order, fused or not, is off by at most γ_D Σ|x'ᵢe'ᵢ| ≤ γ_D |x'||e'|, where γ_n = nu / (1 − nu) (Higham, Accuracy and
 Stability of Numerical Algorithms, §3.1); the norms and the last subtraction add fewer than eight more factors. Hence
-|s_computed − s| ≤ γ_{D+8} (|x'| r + ½r²) + D·2⁻¹²⁶ =: β with r = max|e'|; the last term covers products that underflow.
-A code whose computed score lies more than 2β below the T-th best cannot be among the T nearest. Overflow turns scores
-or β into inf or NaN, and NaN compares false, so such rows keep every code.
+|s_computed − s| ≤ β_e := γ_{D+8} (|x'||e'| + ½|e'|²) + D·2⁻¹²⁶; the last term covers products that underflow. Both
+sides are first scaled by the power of two that brings the largest |e'| near one, so codes far from one neither
+overflow nor underflow. A code with s_computed + β below the T-th largest s_computed − β cannot be among the T nearest.
+Overflow turns scores or β into inf or NaN, and NaN compares false, so such rows keep every code.
 
 Verifying. The survivors, nearly always one, are measured again in float64 straight from differences, where identical
-codes give identical distances and so ties go to the lowest index.
+codes give identical distances and so ties go to the lowest index. Where many survive, because many codes are the same,
+the search goes on among the different ones.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from torch import Tensor
 
 SCORES_PER_BLOCK = 2**21  # 8 MiB of float32: stays in cache, and no N×K is ever built
 TERMS_PER_CHUNK = 2**22  # float64 differences held at once while verifying
+MANY = 16  # survivors a row from which on it pays to look for repeated codes
 
 
 def nearest(x_HND: Tensor, codebook_HKD: Tensor, metric: str, topk: int) -> tuple[Tensor, Tensor]:
@@ -48,19 +51,26 @@ class _Search:
     def __init__(self, codes_KD: Tensor, metric: str, topk: int):
         K, D = codes_KD.shape
         self.topk, self.cosine = topk, metric == "cosine"
-        self.rows_per_block = max(16, SCORES_PER_BLOCK // K)
+        self.rows_per_block = max(16, SCORES_PER_BLOCK // max(K, D))
+        terms = (D + 8) * 2.0**-24
+        self.gamma, self.underflow = terms / (1 - terms), D * 2.0**-126
+        self.screens_exactly = _float32_product_is_ieee(codes_KD.device)
         exact = codes_KD.double()
-        self.codes_KD = _normalised(exact) if self.cosine else exact
+        self._prepare(_normalised(exact) if self.cosine else exact)
+        self.number_K: Tensor | None = None  # of each code searched, its lowest index; None: its own
+
+    def _prepare(self, codes_KD: Tensor) -> None:
+        self.codes_KD = codes_KD
         # The centre is a float32 number, so that one rounding and no more separates x − c from the truth.
-        self.centre_D = self.codes_KD.mean(0).float().double()
-        shifted = self.codes_KD - self.centre_D
+        self.centre_D = codes_KD.mean(0).float().double()
+        shifted = codes_KD - self.centre_D
+        _, exponent = torch.frexp(shifted.norm(dim=1).amax())
+        self.scale = torch.ldexp(torch.ones_like(self.centre_D[0]), -exponent)
+        shifted = shifted * self.scale
         self.screen_DK = shifted.float().t()
         half = torch.zeros_like(shifted[:, 0]) if self.cosine else shifted.square().sum(1) / 2
         self.minus_half_K = -half.float()
-        self.reach = shifted.norm(dim=1).amax().float()
-        self.screens_exactly = _float32_product_is_ieee(codes_KD.device)
-        terms = (D + 8) * 2.0**-24
-        self.gamma, self.underflow = terms / (1 - terms), D * 2.0**-126
+        self.reach_K = shifted.norm(dim=1).float()
 
     def __call__(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
         finite_N = x_ND.isfinite().all(1)
@@ -68,26 +78,44 @@ class _Search:
         if self.cosine:
             exact_ND = _normalised(exact_ND)
         keep_NK = self._survivors(exact_ND)
+        if self._many(keep_NK) and self._leave_out_repeats():
+            keep_NK = self._survivors(exact_ND)
         row, code = keep_NK.nonzero().unbind(1)
         distance = self._measure(exact_ND, row, code)
         if self.topk == 1:
             indices, distances = _closest(row, code, distance, x_ND.shape[0], keep_NK.shape[1])
         else:
             indices, distances = _sorted(row, code, distance, keep_NK.sum(1), self.topk)
+        indices = indices if self.number_K is None else self.number_K[indices]
         return torch.where(finite_N[:, None], indices, -1), torch.where(finite_N[:, None], distances, torch.inf)
+
+    def _many(self, keep_NK: Tensor) -> bool:
+        return self.topk == 1 and self.number_K is None and int(keep_NK.sum()) > MANY * keep_NK.shape[0]
+
+    def _leave_out_repeats(self) -> bool:
+        """Go on with the different codes only, in the order of their lowest index; whether there were repeats."""
+        K = self.codes_KD.shape[0]
+        _, group_K = torch.unique(self.codes_KD, dim=0, return_inverse=True)
+        index_K = torch.arange(K, device=group_K.device)
+        lowest_K = torch.full_like(index_K, K).scatter_reduce_(0, group_K, index_K, "amin")
+        self.number_K = lowest_K[lowest_K < K].sort().values
+        self._prepare(self.codes_KD[self.number_K])
+        return self.number_K.shape[0] < K
 
     def _survivors(self, exact_ND: Tensor) -> Tensor:
         """Mark every code that may be among the nearest: (N, K) of this block, bool."""
         shifted = exact_ND if self.cosine else exact_ND - self.centre_D
-        shifted_ND = shifted.float()
+        shifted_ND = (shifted * self.scale).float()
         if self.screens_exactly:
             scores_NK = torch.addmm(self.minus_half_K, shifted_ND, self.screen_DK)
         else:
             product = shifted_ND.double() @ self.screen_DK.double()
             scores_NK = (product + self.minus_half_K.double()).float()
-        best_N = scores_NK.amax(1) if self.topk == 1 else scores_NK.topk(self.topk, dim=1).values[:, -1]
-        bound_N = self.gamma * (shifted_ND.norm(dim=1) * self.reach + self.reach.square() / 2) + self.underflow
-        return ~(scores_NK < (best_N - 2 * bound_N)[:, None])
+        slack_NK = torch.outer(shifted_ND.norm(dim=1) * self.gamma, self.reach_K)
+        slack_NK += self.gamma * self.reach_K.square() / 2 + self.underflow
+        lower_NK = scores_NK - slack_NK
+        best_N = lower_NK.amax(1) if self.topk == 1 else lower_NK.topk(self.topk, dim=1).values[:, -1]
+        return ~(scores_NK + slack_NK < best_N[:, None])
 
     def _measure(self, exact_ND: Tensor, row_P: Tensor, code_P: Tensor) -> Tensor:
         """Distances (P,) float64 of pairs: |x − e|², or 1 − cos (1 where either vector is zero)."""
@@ -133,6 +161,9 @@ def _normalised(exact_ND: Tensor) -> Tensor:
 
 def _float32_product_is_ieee(device: torch.device) -> bool:
     """Whether a float32 matrix product rounds as the bound assumes, not to TF32 or bfloat16."""
-    if device.type == "cuda":
-        return not torch.backends.cuda.matmul.allow_tf32
-    return torch.get_float32_matmul_precision() == "highest"
+    try:
+        if device.type == "cuda":
+            return not torch.backends.cuda.matmul.allow_tf32
+        return torch.get_float32_matmul_precision() == "highest"
+    except RuntimeError:  # set through torch's newer switches, which the older ones then refuse to speak of
+        return False
