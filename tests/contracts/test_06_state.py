@@ -40,7 +40,7 @@ def test_a_frozen_forward_changes_nothing(case: Case):
         assert all(p.grad is None for p in quantizer.book.parameters())
 
 
-def _continues_alike(case: Case, first, second):
+def assert_continues_alike(case: Case, first, second):
     """Both give the same output in eval, learn the same from the same step, and end in the same state."""
     for mode in ("eval", "train", "eval"):
         outs = []
@@ -56,7 +56,7 @@ def _continues_alike(case: Case, first, second):
 def test_state_dict_round_trip(case: Case):
     first, second = case.trained(), case.build(seed=9)
     second.load_state_dict(first.state_dict())
-    _continues_alike(case, first, second)
+    assert_continues_alike(case, first, second)
 
 
 def test_saved_with_weights_only(case: Case):
@@ -64,14 +64,14 @@ def test_saved_with_weights_only(case: Case):
     torch.save(first.state_dict(), buffer)
     buffer.seek(0)
     second.load_state_dict(torch.load(buffer, weights_only=True))
-    _continues_alike(case, first, second)
+    assert_continues_alike(case, first, second)
 
 
 def test_deepcopy(case: Case):
     first = case.trained()
-    _continues_alike(case, first, copy.deepcopy(first))
+    assert_continues_alike(case, first, copy.deepcopy(first))
 
 
 def test_pickle(case: Case):
     first = case.trained()
-    _continues_alike(case, first, pickle.loads(pickle.dumps(first)))
+    assert_continues_alike(case, first, pickle.loads(pickle.dumps(first)))

@@ -95,9 +95,10 @@ class Codebook(nn.Module):
         if self.update.by_gradient or isinstance(self.update, InPlace):
             # Not a leaf that losses reach unless it learns by gradient: so DDP and optimizers pass it by.
             self.vectors = nn.Parameter(vectors, requires_grad=self.update.by_gradient)
-            self.register_buffer("held", vectors.clone())  # where frozen parameters stay
         else:
             self.register_buffer("vectors", vectors)
+        if self.update.by_gradient:
+            self.register_buffer("held", vectors.clone())  # where frozen parameters stay
         self.register_buffer("initialised", torch.tensor(not self.init.needs_rows))
         self.register_buffer("clock", torch.zeros((), dtype=torch.int64))
         self.register_buffer("frozen", torch.zeros(heads, size, dtype=torch.bool))
@@ -150,7 +151,7 @@ class Codebook(nn.Module):
             vectors = torch.where(self.frozen[..., None], self.held, self.vectors)
         codes = self.transform(vectors)
         # A copy: what autograd saved, or a caller holds, must not change when a step writes the vectors in place.
-        return codes.clone() if codes.data_ptr() == self.vectors.data_ptr() else codes
+        return codes.clone() if codes is vectors and not self.update.by_gradient else codes
 
     def transform(self, vectors: Tensor) -> Tensor:
         """Stored vectors (H, K, D) to codes (H, K, D): unit length, affine map, bridge."""

@@ -205,10 +205,8 @@ class VectorQuantize(Quantizer):
         """Quantize ``x``; in training mode also learn.
 
         Args:
-            indices: int64 targets, shaped as the indices returned; the loss is then −log softmax of these codes (−1:
-                none).
-            mask: bool, the shape of ``x`` without channels. lens: int64 (B,), for x (B, n, dim): rows that count per
-                sequence.
+            indices: int64 targets, shaped as those returned, −1 for none; the loss is then −log softmax of these codes.
+            mask: bool, the shape of ``x`` without channels. lens: int64 (B,), rows that count of each x (B, n, dim).
             topk: return the T nearest codes: quantized (..., T, dim), indices (..., T[, heads]), loss (..., T) per
                 candidate; learns nothing. sample_codebook_temp, freeze_codebook: override the constructor's.
             return_loss_breakdown: also return the terms by name, before their weights.
