@@ -26,7 +26,7 @@ SHOWN, MAPS_SHOWN, SAMPLES = 16, 12, 32
 def draw_run(model: VQVAE, run: RunConfig, out_dir: str | Path, *, batch_size: int = 128) -> list[Path]:
     """Draw everything worth seeing of a trained model into ``out_dir/pictures``.
 
-    Reconstructions, index maps, samples, code usage and the code atlas come from the validation images, the curves from
+    Reconstructions, index maps, samples, code usage and the codebook come from the validation images, the curves from
     ``out_dir/metrics.jsonl``. Torch's global random state and the model are left as they were.
 
     Args:
@@ -89,10 +89,12 @@ def draw_model(model: VQVAE, dataset: ImageDataset, folder: Path, where: str, ba
             model.decode(by_place), spec, folder / "samples_by_place.png", title="Samples, place by place", note=placed
         ),
         draw_usage(counts, folder / "usage.png", note=counted),
-        draw_atlas(model, folder / "atlas.png", counts=counts),
     ]
+    # A code of one place is best seen by what lay there; a code of the whole image by what it decodes to.
     if has_patches(model.latent_shape, spec):
         drawn.append(draw_codebook(mean_patches(dataset, indices, size), counts, spec, folder / "codebook.png"))
+    else:
+        drawn.append(draw_atlas(model, folder / "atlas.png", counts=counts))
     return drawn
 
 
