@@ -205,3 +205,39 @@ def test_codes_from_indices_stop_before_the_projection():
     codes = quantizer.get_codes_from_indices(indices)
     assert codes.shape == (2, 5, 6)
     torch.testing.assert_close(quantizer.slices.project_out(codes), quantizer.get_output_from_indices(indices))
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_each_row_may_have_codes_of_its_own(separate: bool):
+    torch.manual_seed(0)
+    heads = {"heads": 2, "codebook_dim": 4, "separate_codebook_per_head": True} if separate else {}
+    quantizer = VectorQuantize(8, 16, learnable_codebook=True, revive=None, **heads)
+    x = torch.randn(2, 5, 8)
+
+    def same(codes):
+        return codes[:, None, None].expand(-1, 2, 5, -1, -1)
+
+    plain, own = quantizer(x), quantizer(x, codebook_transform_fn=same)
+    assert torch.equal(plain.indices, own.indices)
+    assert torch.equal(plain.quantized, own.quantized)
+    torch.testing.assert_close(plain.loss, own.loss)
+    layer = nn.Linear(quantizer.codebook_dim, quantizer.codebook_dim)
+    quantizer(x, codebook_transform_fn=lambda codes: same(layer(codes))).loss.backward()
+    assert bool(layer.weight.grad.any())
+
+
+@pytest.mark.parametrize(
+    ("options", "transform", "match"),
+    [
+        ({}, lambda codes: codes, "learn by gradient"),
+        (
+            {"learnable_codebook": True},
+            lambda codes: codes,
+            r"expected shape \(1, 2, 5, 16, 8\)",
+        ),
+        ({"learnable_codebook": True, "heads": 2, "codebook_dim": 4}, lambda codes: codes, "one head, or separate"),
+    ],
+)
+def test_a_transform_that_cannot_be(options: dict, transform, match: str):
+    with pytest.raises(ArgumentError, match=match):
+        VectorQuantize(8, 16, **options)(torch.randn(2, 5, 8), codebook_transform_fn=transform)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from vqkit import functional
 from vqkit.functional.losses import masked_mean
+from vqkit.quantizers.output import LossBreakdown
 from vqkit.shapes import check_int, check_number
 
 
@@ -130,3 +132,24 @@ class Diversity(_Weighted):
             for h in step.heads
         ]
         return torch.stack(losses).mean()
+
+
+def total_loss(
+    objectives: Iterable[Objective], step: Assignment, targets: Tensor | None
+) -> tuple[Tensor, LossBreakdown]:
+    """The weighted sum () float32 and its terms; with targets (H, N), −1 for none, their cross-entropy in its place."""
+    zero = step.x.new_zeros((), dtype=torch.float32)
+    terms = dict.fromkeys(LossBreakdown._fields, zero)
+    if targets is not None:
+        wanted = torch.where(step.valid, targets, -1)
+        scores = [
+            functional.cross_entropy_loss(step.x[h], step.codes[h], wanted[h], metric=step.metric) for h in step.heads
+        ]
+        terms["cross_entropy"] = torch.stack(scores).mean()
+        return terms["cross_entropy"], LossBreakdown(**terms)
+    loss = zero
+    for objective in objectives:
+        value = objective(step)
+        terms[objective.term] = terms[objective.term] + value
+        loss = loss + objective.weight * value
+    return loss, LossBreakdown(**terms)

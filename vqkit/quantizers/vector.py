@@ -23,8 +23,9 @@ from vqkit.quantizers.config import registered
 from vqkit.quantizers.estimators import Estimator, GumbelStraightThrough
 from vqkit.quantizers.flat import FlatOptions, resolve
 from vqkit.quantizers.heads import Heads
-from vqkit.quantizers.objectives import Assignment, CodebookFit, Objective, Orthogonal
-from vqkit.quantizers.output import LossBreakdown, Quantized, QuantizedWithBreakdown
+from vqkit.quantizers.objectives import Assignment, CodebookFit, Objective, Orthogonal, total_loss
+from vqkit.quantizers.output import Quantized, QuantizedWithBreakdown
+from vqkit.quantizers.transformed import Transform, check_transformable, nearest_transformed
 from vqkit.shapes import check_float, check_indices, check_int, check_number, check_shape
 
 if TYPE_CHECKING:
@@ -167,6 +168,7 @@ class VectorQuantize(Quantizer):
         sample_codebook_temp: float | None = ...,
         freeze_codebook: bool | None = ...,
         return_loss_breakdown: Literal[False] = ...,
+        codebook_transform_fn: Transform | None = ...,
         ema_update_weight: Weight = ...,
         accum_ema_update: bool = ...,
         ema_update: bool | None = ...,
@@ -183,6 +185,7 @@ class VectorQuantize(Quantizer):
         sample_codebook_temp: float | None = ...,
         freeze_codebook: bool | None = ...,
         return_loss_breakdown: Literal[True],
+        codebook_transform_fn: Transform | None = ...,
         ema_update_weight: Weight = ...,
         accum_ema_update: bool = ...,
         ema_update: bool | None = ...,
@@ -198,6 +201,7 @@ class VectorQuantize(Quantizer):
         sample_codebook_temp: float | None = None,
         freeze_codebook: bool | None = None,
         return_loss_breakdown: bool = False,
+        codebook_transform_fn: Transform | None = None,
         ema_update_weight: Weight = None,
         accum_ema_update: bool = False,
         ema_update: bool | None = None,
@@ -210,6 +214,7 @@ class VectorQuantize(Quantizer):
             topk: return the T nearest codes: quantized (..., T, dim), indices (..., T[, heads]), loss (..., T) per
                 candidate; learns nothing. sample_codebook_temp, freeze_codebook: override the constructor's.
             return_loss_breakdown: also return the terms by name, before their weights.
+            codebook_transform_fn: codes (H, K, D) to each row's own (H, *positions, K, D), of which ``decode`` knows not.
             ema_update_weight: scales this step's (1 − γ): a number, a tensor (K,) or (H, K), or f(sums, counts).
             accum_ema_update: keep this step's statistics for the next one. ema_update: False learns nothing this step.
         """
@@ -227,14 +232,21 @@ class VectorQuantize(Quantizer):
             book.prepare_(x_HND, valid_HN)
         codes = book.codes().detach() if frozen else book.codes()
 
-        soft, found = self._select(x_HND, codes, sample_codebook_temp)
+        soft, q_HND = None, None
+        if codebook_transform_fn is None:
+            soft, found = self._select(x_HND, codes, sample_codebook_temp)
+        else:
+            shared = self.heads > 1 and not self.separate
+            check_transformable(book.update.by_gradient, shared, book.metric)
+            found, q_HND = nearest_transformed(codebook_transform_fn, codes, x_HND, entered.layout.positions)
         indices_HN = torch.where(valid_HN, found, -1)
         if learning:
             book.learn_(x_HND, indices_HN, weight=ema_update_weight, accumulate=accum_ema_update)
             codes = book.codes() if book.update.changes_output else codes
-        q_HND = book.take(indices_HN, codes).to(x_HND.dtype)
+        q_HND = book.take(indices_HN, codes) if q_HND is None else torch.where(valid_HN[..., None], q_HND, 0)
+        q_HND = q_HND.to(x_HND.dtype)
         step = Assignment(x_HND, q_HND, codes, indices_HN, valid_HN, book.metric)
-        loss, breakdown = self._losses(step, targets)
+        loss, breakdown = total_loss(self.objectives, step, targets)
 
         y_HND = self.estimate(x_HND, q_HND) if soft is None else soft
         y_HND = functional.synchronous(y_HND, q_HND, self.nu) if self.nu and self.training else y_HND
@@ -335,24 +347,6 @@ class VectorQuantize(Quantizer):
         check_shape("indices", check_indices("indices", indices), expected)
         check_code_range(indices, self.codebook_size)
         return self.slices.by_slice(indices.reshape(-1, self.heads).long())
-
-    def _losses(self, step: Assignment, targets: Tensor | None) -> tuple[Tensor, LossBreakdown]:
-        zero = step.x.new_zeros((), dtype=torch.float32)
-        terms = dict.fromkeys(LossBreakdown._fields, zero)
-        if targets is not None:
-            wanted = torch.where(step.valid, targets, -1)
-            scores = [
-                functional.cross_entropy_loss(step.x[h], step.codes[h], wanted[h], metric=step.metric)
-                for h in step.heads
-            ]
-            terms["cross_entropy"] = torch.stack(scores).mean()
-            return terms["cross_entropy"], LossBreakdown(**terms)
-        loss = zero
-        for objective in self.objectives:
-            value = objective(step)
-            terms[objective.term] = terms[objective.term] + value
-            loss = loss + objective.weight * value
-        return loss, LossBreakdown(**terms)
 
     # --- the table --------------------------------------------------------------------------------------------------
 
