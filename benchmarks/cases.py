@@ -92,7 +92,7 @@ def clusterings() -> Iterator[Case]:
         return kmeans(x, k, iters=10).distortion.item()
 
     def theirs() -> float:
-        trained = faiss.Kmeans(64, k, niter=10, max_points_per_centroid=10**9)
+        trained = faiss.Kmeans(64, k, niter=10, min_points_per_centroid=1, max_points_per_centroid=10**9)
         trained.train(x.numpy())
         return float(trained.index.search(x.numpy(), 1)[0].mean())
 

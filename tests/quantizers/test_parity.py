@@ -1,15 +1,12 @@
-"""The same numbers as vector-quantize-pytorch where it is right. Skipped by name without it: it is an extra for
-benchmarks.
-"""
+"""The same numbers as vector-quantize-pytorch where it is right."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+import vector_quantize_pytorch as peer
 
 from vqkit import VectorQuantize
-
-peer = pytest.importorskip("vector_quantize_pytorch", reason="vector-quantize-pytorch (extra: bench) is not installed")
 
 
 def pair(**options):

@@ -214,7 +214,7 @@ class VectorQuantize(Quantizer):
             topk: return the T nearest codes: quantized (..., T, dim), indices (..., T[, heads]), loss (..., T) per
                 candidate; learns nothing. sample_codebook_temp, freeze_codebook: override the constructor's.
             return_loss_breakdown: also return the terms by name, before their weights.
-            codebook_transform_fn: codes (H, K, D) to each row's own (H, *positions, K, D), of which ``decode`` knows not.
+            codebook_transform_fn: codes (H, K, D) to each row's own (H, *positions, K, D), unknown to ``decode``.
             ema_update_weight: scales this step's (1 − γ): a number, a tensor (K,) or (H, K), or f(sums, counts).
             accum_ema_update: keep this step's statistics for the next one. ema_update: False learns nothing this step.
         """
