@@ -125,7 +125,7 @@ def resolve(flat: Mapping[str, Any], given: Mapping[str, Any]) -> Policies:
     """
     for name in flat:
         if name not in POLICY_OF:
-            near = difflib.get_close_matches(name, POLICY_OF, 1)
+            near = difflib.get_close_matches(name, [*POLICY_OF, *given], 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ArgumentTypeError(f"{name}: expected an argument of VectorQuantize, got an unknown name{hint}")
         policy = POLICY_OF[name]
