@@ -12,7 +12,7 @@ from vqkit import models
 from vqkit.cli.evaluate import finite
 from vqkit.data import load_images
 from vqkit.functional import perplexity
-from vqkit.training.metrics import count_codes
+from vqkit.functional.usage import count_codes
 
 
 def is_picture(path) -> bool:
@@ -38,7 +38,7 @@ def test_evaluate_gives_the_exact_figures(vqkit, trained, tmp_path):
     with torch.no_grad():
         result = model(images)
     error = (result.reconstruction.double() - images).square().mean().item()
-    counts = count_codes(result.indices, 16)
+    counts = count_codes(result.indices.flatten(), 16)
     assert figures["mse"] == pytest.approx(error, rel=1e-6)
     assert figures["psnr_db"] == pytest.approx(-10 * math.log10(error), rel=1e-6)
     assert figures["dataset_perplexity"] == pytest.approx(perplexity(counts).item())

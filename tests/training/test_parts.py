@@ -15,9 +15,10 @@ from torch import nn
 
 from vqkit.data import load_images
 from vqkit.errors import ArgumentError, DataError
+from vqkit.functional.usage import count_codes
 from vqkit.training import NonFiniteError, Stopped, TrainConfig, read_metrics
 from vqkit.training.losses import reconstruction_loss
-from vqkit.training.metrics import MetricsFile, TrainMeter, count_codes
+from vqkit.training.metrics import MetricsFile, TrainMeter
 from vqkit.training.random_state import random_state, restore_random_state, seed_all
 from vqkit.training.schedule import learning_rate
 from vqkit.training.signals import stop_requests
@@ -112,8 +113,8 @@ def test_random_state_survives_saving_as_data(tmp_path):
 
 def test_code_counts_leave_out_what_has_no_code():
     indices = torch.tensor([[0, 2, -1], [2, -1, 2]])
-    assert count_codes(indices, 4).tolist() == [1, 0, 3, 0]
-    assert count_codes(indices[:0], 4).tolist() == [0, 0, 0, 0]
+    assert count_codes(indices.flatten(), 4).tolist() == [1, 0, 3, 0]
+    assert count_codes(indices[:0].flatten(), 4).tolist() == [0, 0, 0, 0]
 
 
 def add(meter, step, loss, counts=(1, 1)):

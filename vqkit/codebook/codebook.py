@@ -19,8 +19,8 @@ from vqkit.errors import ArgumentError, bad_type, bad_value
 from vqkit.functional.lookup import take
 from vqkit.functional.nearest import METRICS
 from vqkit.functional.sampling import sample_codes
-from vqkit.functional.unit import unit
 from vqkit.kernels import ops
+from vqkit.kernels.reference.unit import unit
 from vqkit.shapes import check_choice, check_int, check_tensor
 
 ROWS_PER_CODE = 256  # more rows than this place a centroid no better
@@ -204,12 +204,12 @@ class Codebook(nn.Module):
 
     def _begin(self, rows: Tensor, valid: Tensor) -> None:
         """Place the codes from the first batch that has rows, over all ranks; once only, so it may read values."""
-        earlier = torch.zeros_like(valid.sum(1))
-        (total,) = distributed.summed([valid.sum(1)]) if self.sync else [valid.sum(1)]
+        counted = valid.sum(1)
+        (total,) = distributed.summed([counted]) if self.sync else [counted]
         if not bool(total.any()):
             return
         slots = min(int(total.max()), ROWS_PER_CODE * self.size)
-        found = random_rows(rows, valid, row_positions(valid, earlier, self.sync), self.clock, slots)
+        found = random_rows(rows, valid, row_positions(valid, torch.zeros_like(counted), self.sync), self.clock, slots)
         found = found.shared() if self.sync else found
         drawn = [found.rows[h][found.scores[h] > NONE] for h in range(self.heads)]
         self.place_(
@@ -246,6 +246,7 @@ class Codebook(nn.Module):
 
     def _gather(self, rows: Tensor, indices: Tensor) -> BatchStats:
         valid = indices >= 0
+        counted = valid.sum(1)
         # Averages of rows become stored vectors, so they are taken where those live; a gradient is taken at the codes.
         averaged = rows
         if self.affine is not None and not self.update.by_gradient and self.in_place is None:
@@ -254,10 +255,10 @@ class Codebook(nn.Module):
         moments = None if self.affine is None else self.affine.moments(rows, valid)
         candidates = None
         if self.revive is not None:
-            earlier = self._pending.rows if self._pending else torch.zeros_like(valid.sum(1))
+            earlier = self._pending.rows if self._pending else torch.zeros_like(counted)
             positions = row_positions(valid, earlier, self.sync)
             candidates = self.revive.candidates(self, rows, indices, positions)
-        stats = BatchStats(counts.double(), sums, valid.sum(1), moments, candidates)
+        stats = BatchStats(counts.double(), sums, counted, moments, candidates)
         return self._pending.merged(stats) if self._pending else stats
 
     @torch.no_grad()
@@ -321,10 +322,9 @@ class Codebook(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         self._begun, self._pending = bool(self.initialised), None
-        for name, tensor in [*self.named_parameters(recurse=False), *self.named_buffers(recurse=False)]:
+        for tensor in [*self.parameters(recurse=False), *self.buffers(recurse=False)]:
             if tensor.is_floating_point() and tensor.dtype != torch.float32:  # assigned, not copied
                 tensor.data = tensor.data.float()
-                self._buffers.update({name: tensor} if name in self._buffers else {})
         if self.in_place is not None:
             self.in_place.point_at(list(self.parameters()))
 

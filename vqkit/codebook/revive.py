@@ -191,19 +191,22 @@ class OnlineClustering:
         valid = indices >= 0
         if self.anchor == "random":
             return replace(random_rows(rows, valid, positions, book.clock, book.size), per_code=False)
-        heads = [self._best(book, h, rows[h], valid[h], positions[h]) for h in range(book.heads)]
+        codes = book.codes().detach()
+        heads = [self._best(book.clock, codes[h], rows[h], valid[h], positions[h]) for h in range(book.heads)]
         return Candidates(torch.stack([r for r, _ in heads]), torch.stack([s for _, s in heads]), per_code=True)
 
-    def _best(self, book: Codebook, head: int, rows: Tensor, valid: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def _best(
+        self, clock: Tensor, codes: Tensor, rows: Tensor, valid: Tensor, positions: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """For every code the row of highest score: −|x − e|², plus Gumbel noise when drawn by probability."""
-        codes = book.codes()[head].detach()
-        number = torch.arange(book.size, device=rows.device)
-        best_score = torch.full((book.size,), NONE, dtype=torch.float64, device=rows.device)
+        size = codes.shape[0]
+        number = torch.arange(size, device=rows.device)
+        best_score = torch.full((size,), NONE, dtype=torch.float64, device=rows.device)
         best_row = codes.clone()
-        for block in row_blocks(rows.shape[0], book.size):
+        for block in row_blocks(rows.shape[0], size):
             score = code_logits(rows[block], codes, "euclidean").double()
             if self.anchor == "probability":
-                chance = hashed_uniform(book.clock, positions[block][:, None] * book.size + number)
+                chance = hashed_uniform(clock, positions[block][:, None] * size + number)
                 score = score - (-chance.log()).log()
             score = torch.where(valid[block][:, None], score, NONE)
             top = score.max(0)

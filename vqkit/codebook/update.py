@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vqkit.errors import ArgumentError, bad_type, bad_value
-from vqkit.functional.unit import unit
+from vqkit.kernels.reference.unit import unit
 from vqkit.shapes import check_number
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vqkit import distributed
-from vqkit.functional.usage import perplexity, usage
+from vqkit.functional.usage import count_codes, perplexity, usage
 from vqkit.shapes import check_int
 
 
@@ -42,10 +42,7 @@ class UsageWindow(nn.Module):
 
     def counts(self) -> Tensor:
         """How often each code occurs in the window: (H, K) int64."""
-        held = self.ring[:, : self.length]
-        slot = torch.where(held < 0, self.size, held).long()
-        counts = torch.zeros(held.shape[0], self.size + 1, dtype=torch.int64, device=held.device)
-        return counts.scatter_add_(1, slot, torch.ones_like(slot))[:, : self.size]
+        return count_codes(self.ring[:, : self.length], self.size)
 
     def usage(self) -> Tensor:
         """Share of each head's codes that occur in the window: (H,) float64."""

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from vqkit.errors import bad_value
-from vqkit.functional.code_sums import code_sums
+from vqkit.functional.code_sums import CodeSums, code_sums
 from vqkit.functional.nearest import METRICS, nearest
-from vqkit.functional.unit import unit
+from vqkit.kernels.reference.unit import unit
 from vqkit.shapes import check_choice, check_float, check_int, check_shape
 
 SEEDINGS = ("random", "k-means++")
@@ -76,23 +76,22 @@ def _run(x: Tensor, size: int, iters: int, metric: str, seeding: str, generator:
     seeds = _plus_plus(x, size, metric, generator) if seeding == "k-means++" else _random(x, size, generator)
     centroids = x[seeds]
     for _ in range(iters):
-        indices, distances = nearest(x, centroids, metric=metric, return_distances=True)
-        counts, sums = code_sums(x, indices, size)
+        (counts, sums), distances = _assigned(x, centroids, metric)
         means = (sums / counts[:, None].clamp(min=1)).to(x.dtype)
         centroids = _refilled(x, unit(means) if metric == "cosine" else means, counts, distances, metric)
-    counts, distances = _assigned(x, centroids, metric)
+    (counts, _), distances = _assigned(x, centroids, metric)
     for _ in range(3):  # the last means may have left a cluster empty, and filling it another
         if bool((counts > 0).all()):
             break
         centroids = _refilled(x, centroids, counts, distances, metric)
-        counts, distances = _assigned(x, centroids, metric)
+        (counts, _), distances = _assigned(x, centroids, metric)
     return KMeans(centroids, counts, distances.double().mean())
 
 
-def _assigned(x: Tensor, centroids: Tensor, metric: str) -> tuple[Tensor, Tensor]:
-    """Rows per cluster (K,) and every row's distance (N,)."""
+def _assigned(x: Tensor, centroids: Tensor, metric: str) -> tuple[CodeSums, Tensor]:
+    """Counts and sums of the rows per cluster, and every row's distance (N,)."""
     indices, distances = nearest(x, centroids, metric=metric, return_distances=True)
-    return code_sums(x, indices, centroids.shape[0]).counts, distances
+    return code_sums(x, indices, centroids.shape[0]), distances
 
 
 def _refilled(x: Tensor, centroids: Tensor, counts: Tensor, distances: Tensor, metric: str) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from vqkit.functional.unit import unit
+from vqkit.kernels.reference.unit import unit
 
 SCORES_PER_BLOCK = 2**21
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from vqkit.errors import bad_value
 from vqkit.functional.logits import code_logits, recomputed, row_blocks
 from vqkit.functional.nearest import METRICS
-from vqkit.functional.unit import unit
+from vqkit.kernels.reference.unit import unit
 from vqkit.shapes import check_choice, check_float, check_indices, check_int, check_number, check_shape, check_tensor
 
 

@@ -287,14 +287,13 @@ class VectorQuantize(Quantizer):
         rows, valid, layout = self._rows(x, mask, lens, count=count)
         passed = None if self.zero_masked else self._passed(x, layout, mask, lens)
         entered = self.slices.enter(rows)
-        # A projection may overflow: its rows must count as little as those that came as inf.
-        finite = self.slices.merged(entered.detach().isfinite()).all(1)
-        if count:
-            self._count_skipped(valid & ~finite)
-        valid = valid & finite
-        valid_HN = self.slices.spread(valid)
-        in_code_space = self.book.prepare(torch.where(valid_HN[..., None], entered, 0))
-        return Entered(in_code_space, valid_HN, valid, passed, layout, x.dtype)
+        if self.slices.projects:  # which may overflow: such rows must count as little as those that came as inf
+            finite = self.slices.merged(entered.detach().isfinite()).all(1)
+            if count:
+                self._count_skipped(valid & ~finite)
+            valid = valid & finite
+            entered = torch.where(self.slices.spread(valid)[..., None], entered, 0)
+        return Entered(self.book.prepare(entered), self.slices.spread(valid), valid, passed, layout, x.dtype)
 
     def _select(self, x_HND: Tensor, codes: Tensor, temperature: float | None) -> tuple[Tensor | None, Tensor]:
         """Indices (H, N), and the output where the choice itself makes it (Gumbel straight-through)."""
@@ -336,8 +335,8 @@ class VectorQuantize(Quantizer):
 
     def _looked_up(self, indices: Tensor) -> tuple[Tensor, Tensor, Layout]:
         indices_Nh, layout = layout_of_indices(indices, self.channel_dim, self.heads)
-        check_code_range(indices_Nh, self.codebook_size)
-        return self.book.take(self.slices.by_slice(indices_Nh.long())), (indices_Nh >= 0).any(1), layout
+        indices_Nh = check_code_range(indices_Nh, self.codebook_size)
+        return self.book.take(self.slices.by_slice(indices_Nh)), (indices_Nh >= 0).any(1), layout
 
     # --- losses -----------------------------------------------------------------------------------------------------
 
@@ -345,8 +344,8 @@ class VectorQuantize(Quantizer):
         _, layout = to_rows(x, self.dim, self.channel_dim, self.rank)
         expected = (*layout.positions, *((self.heads,) if self.heads > 1 else ()))
         check_shape("indices", check_indices("indices", indices), expected)
-        check_code_range(indices, self.codebook_size)
-        return self.slices.by_slice(indices.reshape(-1, self.heads).long())
+        indices = check_code_range(indices, self.codebook_size)
+        return self.slices.by_slice(indices.reshape(-1, self.heads))
 
     # --- the table --------------------------------------------------------------------------------------------------
 

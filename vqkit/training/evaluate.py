@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from vqkit import distributed
 from vqkit.data import ImageDataset
 from vqkit.functional import perplexity, usage
+from vqkit.functional.usage import count_codes
 from vqkit.models import VQVAE
 from vqkit.training.losses import ReconstructionLoss
-from vqkit.training.metrics import count_codes
 
 
 class Evaluation(NamedTuple):
@@ -71,7 +71,7 @@ def evaluate(
         for rows in batches(len(dataset), batch_size):
             x = dataset.batch(rows).to(device)
             out = model(x)
-            batch_counts = count_codes(out.indices, size)
+            batch_counts = count_codes(out.indices.flatten(), size)
             error = (out.reconstruction.double() - x.double()).square().mean()
             figures = torch.stack([error, loss(out.reconstruction, x).double()]) * len(rows)
             counts += batch_counts

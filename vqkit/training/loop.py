@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from vqkit.codebook import accumulating
+from vqkit.functional.usage import count_codes
 from vqkit.models import VQVAE
 from vqkit.training.accelerator import make_accelerator, start_trackers
 from vqkit.training.checkpoint import Checkpoints
 from vqkit.training.config import RunConfig
 from vqkit.training.evaluate import evaluate
-from vqkit.training.metrics import count_codes
 from vqkit.training.reporting import Reporter
 from vqkit.training.run_folder import RunFolder
 from vqkit.training.schedule import learning_rate
@@ -130,7 +130,7 @@ def take_step(session: Session, batches: Iterator[Tensor], reporter: Reporter, l
             loss = reconstruction + out.loss.float()
             accelerator.backward(loss / config.accumulate)
         losses.append(torch.stack([loss.detach(), reconstruction.detach(), out.loss.detach().float()]))
-        counts.append(count_codes(out.indices, session.model.quantizer.codebook_size))
+        counts.append(count_codes(out.indices.flatten(), session.model.quantizer.codebook_size))
     for group in session.optimizer.param_groups:
         group["lr"] = lr
     if config.clip_norm is not None:

@@ -25,13 +25,6 @@ from vqkit.training.errors import NonFiniteError
 MEASURED = ("loss", "reconstruction", "quantizer_loss", "batch_usage", "batch_perplexity")
 
 
-def count_codes(indices: Tensor, size: int) -> Tensor:
-    """How often each of ``size`` codes occurs: indices of any shape to (K,) int64; −1 (dropped, masked) is left out."""
-    slots = torch.where(indices < 0, size, indices).flatten()
-    counts = torch.zeros(size + 1, dtype=torch.int64, device=indices.device)
-    return counts.scatter_add_(0, slots, torch.ones_like(slots))[:size]
-
-
 class TrainMeter:
     """Collects the figures of training steps on the device, and reads them out together: once every so many steps.
 

@@ -23,6 +23,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vqkit.kernels.reference.unit import unit
+
 SCORES_PER_BLOCK = 2**21  # 8 MiB of float32: stays in cache, and no N×K is ever built
 TERMS_PER_CHUNK = 2**22  # float64 differences held at once while verifying
 MANY = 16  # survivors a row from which on it pays to look for repeated codes
@@ -56,7 +58,7 @@ class _Search:
         self.gamma, self.underflow = terms / (1 - terms), D * 2.0**-126
         self.screens_exactly = _float32_product_is_ieee(codes_KD.device)
         exact = codes_KD.double()
-        self._prepare(_normalised(exact) if self.cosine else exact)
+        self._prepare(unit(exact) if self.cosine else exact)
         self.number_K: Tensor | None = None  # of each code searched, its lowest index; None: its own
 
     def _prepare(self, codes_KD: Tensor) -> None:
@@ -76,7 +78,7 @@ class _Search:
         finite_N = x_ND.isfinite().all(1)
         exact_ND = torch.where(finite_N[:, None], x_ND, 0).double()
         if self.cosine:
-            exact_ND = _normalised(exact_ND)
+            exact_ND = unit(exact_ND)
         keep_NK = self._survivors(exact_ND)
         if self._many(keep_NK) and self._leave_out_repeats():
             keep_NK = self._survivors(exact_ND)
@@ -149,14 +151,6 @@ def _sorted(row_P: Tensor, code_P: Tensor, distance_P: Tensor, count_N: Tensor, 
     first_N = count_N.cumsum(0) - count_N
     picked = order[first_N[:, None] + torch.arange(topk, device=row_P.device)]
     return code_P[picked], distance_P[picked]
-
-
-def _normalised(exact_ND: Tensor) -> Tensor:
-    """Unit rows; a zero row stays zero. Scaled by the largest entry first, so that no square leaves float64's range."""
-    peak_N1 = exact_ND.abs().amax(1, keepdim=True)
-    scaled = exact_ND / torch.where(peak_N1 > 0, peak_N1, 1)
-    norm_N1 = scaled.norm(dim=1, keepdim=True)
-    return scaled / torch.where(norm_N1 > 0, norm_N1, 1)
 
 
 def _float32_product_is_ieee(device: torch.device) -> bool:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from vqkit.data import ImageDataset
+from vqkit.functional.usage import count_codes
 from vqkit.models import VQVAE
 from vqkit.training.config import RunConfig
 from vqkit.training.evaluate import evaluating
-from vqkit.training.metrics import count_codes
 from vqkit.training.pictures.atlas import draw_atlas
 from vqkit.training.pictures.codebook import draw_codebook, has_patches, mean_patches
 from vqkit.training.pictures.curves import draw_curves
@@ -61,7 +61,7 @@ def draw_model(model: VQVAE, dataset: ImageDataset, folder: Path, where: str, ba
     images = dataset.batch(spread(len(dataset), SHOWN)).to(device)
     indices = encode_all(model, dataset, batch_size)
     size = model.quantizer.codebook_size
-    counts = count_codes(indices, size)
+    counts = count_codes(indices.flatten(), size)
     counted = f"{indices.numel():,} codes of {len(dataset):,} images, {where}"
     codes = random_codes(model, SAMPLES, seed=0).to(device)
     by_place = shuffled_codes(indices, SAMPLES, seed=0).to(device)
