@@ -56,16 +56,16 @@ def to_rows(x: Tensor, dim: int, channel_dim: int = -1, rank: int | None = None)
     return last.reshape(last.shape[:-1].numel(), dim), layout
 
 
-def layout_of_indices(indices: Tensor, channel_dim: int = -1, heads: int = 1) -> tuple[Tensor, Layout]:
-    """Indices (positions[, heads]) to (N, heads), and the layout of what they decode to."""
+def layout_of_indices(indices: Tensor, channel_dim: int = -1, columns: int | None = None) -> tuple[Tensor, Layout]:
+    """Indices (positions[, columns]) to (N, columns), and the layout of what they decode to; None: one, no axis."""
     check_indices("indices", indices)
-    if heads > 1 and (indices.ndim == 0 or indices.shape[-1] != heads):
-        raise bad_value("indices", f"a last axis of {heads} heads", f"shape {tuple(indices.shape)}")
-    positions = indices.shape[:-1] if heads > 1 else indices.shape
+    if columns is not None and (indices.ndim == 0 or indices.shape[-1] != columns):
+        raise bad_value("indices", f"a last axis of {columns}, one a codebook", f"shape {tuple(indices.shape)}")
+    positions = indices.shape if columns is None else indices.shape[:-1]
     rank = len(positions) + 1
     if not -rank <= channel_dim < rank:
         raise bad_value("indices", f"positions around a channel axis {channel_dim}", f"shape {tuple(indices.shape)}")
-    return indices.reshape(positions.numel(), heads), Layout(tuple(positions), channel_dim % rank)
+    return indices.reshape(positions.numel(), columns or 1), Layout(tuple(positions), channel_dim % rank)
 
 
 def rows_that_count(layout: Layout, mask: Tensor | None, lens: Tensor | None, device: torch.device) -> Tensor | None:

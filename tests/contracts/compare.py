@@ -1,4 +1,4 @@
-"""What the contract compares: state dicts, gradients, moves of a channel axis."""
+"""What the contract compares: state dicts, gradients, losses, the tables within a quantizer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from vqkit import Codebook
+from vqkit.codebook.window import UsageWindow
+
+
+def loss_of(out: Any) -> Tensor:
+    """The sum of a forward's losses; zero for the families that have none."""
+    return out.loss.sum() if hasattr(out, "loss") else out.quantized.new_zeros((), dtype=torch.float32)
+
+
+def tables(module: nn.Module) -> list[Codebook]:
+    return [m for m in module.modules() if isinstance(m, Codebook)]
+
+
+def windows(module: nn.Module) -> list[UsageWindow]:
+    return [m for m in module.modules() if isinstance(m, UsageWindow)]
 
 
 def flat_state(module: nn.Module) -> dict[str, Tensor]:

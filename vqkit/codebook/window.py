@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vqkit import distributed
-from vqkit.functional.usage import count_codes, perplexity, usage
+from vqkit.functional.usage import count_codes, perplexity
 from vqkit.shapes import check_int
 
 
@@ -23,8 +23,9 @@ class UsageWindow(nn.Module):
     def __init__(self, heads: int, size: int, length: int = 65_536):
         super().__init__()
         self.size, self.length = check_int("size", size), check_int("window", length)
+        kind = torch.int32 if size < 2**31 else torch.int64
         # One slot more takes what is not recorded, so that shapes never depend on the data.
-        self.register_buffer("ring", torch.full((heads, length + 1), -1, dtype=torch.int32), persistent=False)
+        self.register_buffer("ring", torch.full((heads, length + 1), -1, dtype=kind), persistent=False)
         self.register_buffer("cursor", torch.zeros(heads, 1, dtype=torch.int64), persistent=False)
 
     @torch.no_grad()
@@ -37,7 +38,7 @@ class UsageWindow(nn.Module):
         total = counted.sum(1, keepdim=True)
         kept = counted & (order >= total - self.length)
         slot = torch.where(kept, (self.cursor + order) % self.length, self.length)
-        self.ring.scatter_(1, slot, indices.to(torch.int32))
+        self.ring.scatter_(1, slot, indices.to(self.ring.dtype))
         self.cursor.copy_((self.cursor + total) % self.length)
 
     def counts(self) -> Tensor:
@@ -46,11 +47,24 @@ class UsageWindow(nn.Module):
 
     def usage(self) -> Tensor:
         """Share of each head's codes that occur in the window: (H,) float64."""
-        return usage(self.counts())
+        return (self._occurrences() > 0).sum(-1).double() / self.size
 
     def perplexity(self) -> Tensor:
         """Perplexity of each head's codes in the window: (H,) float64."""
-        return perplexity(self.counts())
+        return perplexity(self._occurrences())
+
+    def _occurrences(self) -> Tensor:
+        """How often each code that occurs at all does so, in whatever order and with zeros between: (H, ·) int64.
+
+        Never longer than the window, so that 2^62 codes are as cheap as 2^10.
+        """
+        if self.size <= self.length:
+            return self.counts()
+        codes = self.ring[:, : self.length].sort(dim=1).values
+        first = torch.ones_like(codes, dtype=torch.bool)
+        first[:, 1:] = codes[:, 1:] != codes[:, :-1]
+        run = torch.where(codes >= 0, first.cumsum(1) - 1, -1)
+        return count_codes(run, self.length)
 
 
 def _windows(model: nn.Module) -> dict[str, UsageWindow]:

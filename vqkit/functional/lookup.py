@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,18 +12,22 @@ from vqkit.errors import CodeIndexError, bad_value
 from vqkit.shapes import check_float, check_indices
 
 
-def check_code_range(indices: Tensor, size: int) -> Tensor:
+def check_code_range(indices: Tensor, sizes: int | Sequence[int]) -> Tensor:
     """Return ``indices`` if each is −1 or in [0, size); raises ``CodeIndexError`` naming the first that is not.
 
-    Reads the values, so it belongs at the public edge, not into a training step.
+    ``sizes``: one for all, or one for each entry of the last axis. Reads the values, so it belongs at the public edge,
+    not into a training step.
     """
     indices = check_indices("indices", indices).long()  # before comparing: 256 is no uint8
     if torch.compiler.is_compiling() or indices.numel() == 0:
         return indices
-    wrong = (indices < -1) | (indices >= size)
+    limit = sizes if isinstance(sizes, int) or len(set(sizes)) > 1 else sizes[0]
+    bound = limit if isinstance(limit, int) else torch.tensor(limit, device=indices.device)
+    wrong = (indices < -1) | (indices >= bound)
     if bool(wrong.any()):
         value = int(indices[wrong][0])
-        raise CodeIndexError(f"indices: expected values in [0, {size}), or -1 for none, got {value}")
+        span = f"[0, {limit})" if isinstance(limit, int) else f"[0, K) with K = {tuple(limit)} along the last axis"
+        raise CodeIndexError(f"indices: expected values in {span}, or -1 for none, got {value}")
     return indices
 
 

@@ -1,16 +1,40 @@
-"""What every quantizer is: rows in, rows out, indices between; layouts, masks and bad numbers are handled here."""
+"""What every quantizer is: rows in, rows out, indices between; layouts, masks and bad numbers are handled here.
+
+A quantizer of a new kind says what it does with rows (N, dim) in three methods, ``step``, ``encode_rows`` and
+``decode_rows``, and how its indices look in ``index_sizes`` and ``index_axis``. Everything else it has from here.
+"""
 
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from vqkit.layout import Layout, rows_that_count, to_rows
+from vqkit.codebook.window import UsageWindow
+from vqkit.errors import ArgumentError
+from vqkit.functional.lookup import check_code_range
+from vqkit.layout import Layout, layout_of_indices, rows_that_count, to_rows
 from vqkit.quantizers.config import to_json
+from vqkit.quantizers.output import Quantized
 from vqkit.shapes import check_int
+
+
+class Step(NamedTuple):
+    """What a quantizer makes of rows (N, dim).
+
+    code: (N, dim), the value to return; its gradient reaches codes and projections out, never the rows.
+    indices: (N, I) int64, −1 where a row does not count. loss: () float32. valid: (N,) bool, the rows that count.
+    through: rows (N, dim) to the value ``code`` with the gradient that the estimator sends to those rows.
+    """
+
+    code: Tensor
+    indices: Tensor
+    loss: Tensor
+    valid: Tensor
+    through: Callable[[Tensor], Tensor]
 
 
 class Quantizer(nn.Module):
@@ -18,9 +42,17 @@ class Quantizer(nn.Module):
 
     Attributes:
         dim: width of the vectors. channel_dim: their axis. config: the constructor's arguments, JSON-able.
+        index_axis: whether indices have a last axis of I indices a row.
+        straight: whether a straight-through gradient is the identity: no projection, no squashing on the way.
+        conditioned: whether ``step`` and ``decode_rows`` take a ``context``, the sum of the stages before.
+        window: which indices the last training rows had; None where tables within keep their own.
     """
 
     skipped_rows: Tensor
+    index_axis: bool = False
+    straight: bool = True
+    conditioned: bool = False
+    window: UsageWindow | None = None
 
     def __init__(self, dim: int, channel_dim: int = -1, rank: int | None = None):
         super().__init__()
@@ -38,13 +70,103 @@ class Quantizer(nn.Module):
         arguments = {name: to_json(name, value) for name, value in self._arguments.items()}
         return {"type": type(self).__name__, **arguments}
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Indices of ``x``; changes nothing, in training mode too."""
+    @property
+    def index_sizes(self) -> tuple[int, ...]:
+        """How many values each of a row's I indices can take."""
         raise NotImplementedError  # abstract: every quantizer has its own
 
-    def decode(self, indices: Tensor) -> Tensor:
-        """Quantized vectors of ``indices``; −1 gives zero."""
+    # --- on rows ----------------------------------------------------------------------------------------------------
+
+    def step(
+        self,
+        rows: Tensor,
+        valid: Tensor,
+        *,
+        frozen: bool | None = None,
+        given: Tensor | None = None,
+        more: bool = False,
+    ) -> Step:
+        """Quantize rows (N, dim); in training mode also learn.
+
+        Args:
+            valid: (N,) bool, rows that count; the others are zero. frozen: learn nothing (None: as constructed).
+            given: indices (N, I) to take instead of the nearest. more: rows of the same step are still to come.
+        """
         raise NotImplementedError  # abstract: every quantizer has its own
+
+    def encode_rows(self, rows: Tensor, valid: Tensor) -> Tensor:
+        """Indices (N, I) of rows (N, dim), −1 where a row does not count."""
+        raise NotImplementedError  # abstract: every quantizer has its own
+
+    def decode_rows(self, indices: Tensor) -> Tensor:
+        """Values (N, dim) of indices (N, I) within their range; an index −1 adds nothing."""
+        raise NotImplementedError  # abstract: every quantizer has its own
+
+    def proposals(self, rows: Tensor, valid: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """The ``count`` nearest values of each row (N, T, dim) and their indices (N, T, I), for a beam search."""
+        del rows, valid, count
+        raise ArgumentError(f"beam_size: expected stages that search one table each, got {type(self).__name__}")
+
+    # --- on tensors of any shape ------------------------------------------------------------------------------------
+
+    def encode(self, x: Tensor, *, mask: Tensor | None = None, lens: Tensor | None = None) -> Tensor:
+        """Indices of ``x``, int64, shaped as ``forward`` returns them; changes nothing, in training mode too."""
+        rows, valid, layout = self._rows(x, mask, lens, count=False)
+        return self._arrange(self.encode_rows(rows, valid), layout)
+
+    def decode(self, indices: Tensor) -> Tensor:
+        """Quantized vectors of ``indices`` (shaped as ``forward`` returns them), equal to its output to the bit; −1
+        gives zeros.
+
+        Raises:
+            CodeIndexError: an index out of range. ArgumentError, ArgumentTypeError: a shape or dtype that does not fit.
+        """
+        indices_NI, layout = self.columns(indices)
+        values = self.decode_rows(indices_NI)
+        return layout.restore(torch.where((indices_NI >= 0).any(1)[:, None], values, 0))
+
+    def _quantize(
+        self, x: Tensor, mask: Tensor | None, lens: Tensor | None, freeze_codebook: bool | None = None
+    ) -> Quantized:
+        """A plain forward: rows, one step, and back into the layout and dtype of the input."""
+        rows, valid, layout = self._rows(x, mask, lens, count=self.training)
+        step = self.step(rows, valid, frozen=freeze_codebook)
+        quantized = torch.where(step.valid[:, None], step.through(rows), 0)
+        return Quantized(layout.restore(quantized).to(x.dtype), self._arrange(step.indices, layout), step.loss)
+
+    def _arrange(self, indices_NI: Tensor, layout: Layout) -> Tensor:
+        return layout.arrange(indices_NI if self.index_axis else indices_NI[:, 0])
+
+    def columns(self, indices: Tensor) -> tuple[Tensor, Layout]:
+        """Indices as given to ``decode`` as (N, I), checked, and the layout of what they stand for."""
+        sizes = self.index_sizes
+        indices_NI, layout = layout_of_indices(indices, self.channel_dim, len(sizes) if self.index_axis else None)
+        return check_code_range(indices_NI, sizes), layout
+
+    # --- usage ------------------------------------------------------------------------------------------------------
+
+    def usage(self) -> Tensor:
+        """Share of codes drawn by the last training rows: () float64, or (I,) with an axis of indices."""
+        return self._per_index(self._window().usage())
+
+    def perplexity(self) -> Tensor:
+        """Perplexity of the codes drawn by the last training rows: () float64, or (I,) with an axis of indices."""
+        return self._per_index(self._window().perplexity())
+
+    def _count_codes(self, indices_NI: Tensor) -> None:
+        """Tell the window what a training step drew."""
+        if self.training and self.window is not None:
+            self.window.record_(indices_NI.t())
+
+    def _window(self) -> UsageWindow:
+        if self.window is None:
+            raise ArgumentError(f"usage: expected a quantizer that counts its codes, got {type(self).__name__}")
+        return self.window
+
+    def _per_index(self, values: Tensor) -> Tensor:
+        return values if self.index_axis else values[0]
+
+    # --- rows and what counts ---------------------------------------------------------------------------------------
 
     def _rows(
         self, x: Tensor, mask: Tensor | None, lens: Tensor | None, *, count: bool

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from vqkit.errors import bad_value
-from vqkit.layout import Layout
 from vqkit.quantizers.objectives import Commitment
-from vqkit.quantizers.output import Quantized
+from vqkit.quantizers.output import LossBreakdown
 from vqkit.shapes import check_int
 
 if TYPE_CHECKING:
@@ -18,17 +17,23 @@ if TYPE_CHECKING:
 
 
 class Entered(NamedTuple):
-    """An input on its way through: x (H, N, D) in the space of the codes, what counts of it, and the way back.
-
-    valid_slices (H, N), valid (rows,), passed: masked rows to give back unchanged (rows, dim), or None.
-    """
+    """Rows on their way through: x (H, N, D) in the space of the codes, and which count: by slice (H, N) and by row."""
 
     x: Tensor
     valid_slices: Tensor
     valid: Tensor
-    passed: Tensor | None
-    layout: Layout
-    dtype: torch.dtype
+
+
+class Made(NamedTuple):
+    """What became of them: q (H, N, D), indices (rows, heads), the loss and its terms; soft (H, N, D) where the choice
+    itself made the output.
+    """
+
+    q: Tensor
+    indices: Tensor
+    loss: Tensor
+    breakdown: LossBreakdown
+    soft: Tensor | None
 
 
 def check_topk(topk: object, size: int, breakdown: bool, indices: Tensor | None) -> None:
@@ -41,8 +46,8 @@ def check_topk(topk: object, size: int, breakdown: bool, indices: Tensor | None)
         raise bad_value("indices", "None with topk", f"shape {tuple(indices.shape)}")
 
 
-def candidates(quantizer: VectorQuantize, entered: Entered, topk: int) -> Quantized:
-    """quantized (..., T, dim), indices (..., T[, heads]), and each candidate's commitment loss (..., T)."""
+def candidates(quantizer: VectorQuantize, entered: Entered, topk: int) -> tuple[Tensor, Tensor, Tensor]:
+    """quantized (rows, T, dim), indices (rows, T, heads), and each candidate's commitment loss (rows, T)."""
     book, slices, x_HND = quantizer.book, quantizer.slices, entered.x
     H, N, D = x_HND.shape
     codes = book.codes()
@@ -50,13 +55,11 @@ def candidates(quantizer: VectorQuantize, entered: Entered, topk: int) -> Quanti
     q = book.take(found_HNT.reshape(H, N * topk), codes).to(x_HND.dtype)
     near = x_HND[:, :, None].expand(H, N, topk, D).reshape(H, N * topk, D)
     error_HNT = torch.where(found_HNT < 0, 0, (near - q.detach()).square().reshape(H, N, topk, D).mean(-1))
-    error = slices.by_row(error_HNT)
-    error = (error.mean(-1) if slices.heads > 1 else error).float()
     weight = sum(o.weight for o in quantizer.objectives if isinstance(o, Commitment))
 
     y = quantizer.estimate(near, q)
     if slices.heads > 1 and not slices.separate:
         # Shared heads lie between rows and candidates: (rows, heads, T) to (rows, T, heads).
         y = y.reshape(-1, slices.heads, topk, D).transpose(1, 2).reshape(1, N * topk, D)
-    arrange = entered.layout.arrange
-    return Quantized(quantizer.leave(y, entered, topk), arrange(slices.by_row(found_HNT)), arrange(error * weight))
+    quantized = slices.leave(y).reshape(-1, topk, quantizer.dim)
+    return quantized, slices.by_row(found_HNT), slices.by_row(error_HNT).mean(-1).float() * weight

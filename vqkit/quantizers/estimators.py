@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from vqkit import functional
@@ -26,6 +27,17 @@ class Estimator(Protocol):
     def __call__(self, x: Tensor, q: Tensor) -> Tensor:
         """Encoder vectors and their codes, (..., D) each, to the quantized vectors."""
         ...
+
+
+def estimate(estimator: Estimator, x: Tensor, q: Tensor, *, training: bool) -> Tensor:
+    """The quantized vectors with the estimator's gradient; outside training the code itself, the gradient of a
+    stochastic estimator going straight through.
+    """
+    if training:
+        return estimator(x, q)
+    if not (torch.is_grad_enabled() and x.requires_grad):
+        return q
+    return functional.straight_through(x, q) if estimator.stochastic else estimator(x, q)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from vqkit.errors import bad_value
+from vqkit.quantizers.projections import Projections
 
 
-class Heads(nn.Module):
+class Heads(Projections):
     """Rows (N, dim) to (H, N', D) and back.
 
     A row becomes ``heads`` slices of width D. With a table each (``separate``) they lie along the first axis, H = heads
@@ -21,19 +21,16 @@ class Heads(nn.Module):
     """
 
     def __init__(self, dim: int, width: int, heads: int, separate: bool, layernorm: bool = False):
-        super().__init__()
-        self.width, self.heads, self.separate = width, heads, separate
         inner = width * heads
-        self.projects = inner != dim
+        super().__init__(dim, inner)
+        self.width, self.heads, self.separate = width, heads, separate
         if layernorm and not self.projects:
             raise bad_value("layernorm_after_project_in", "False without a projection", layernorm)
-        self.project_in: nn.Module = nn.Linear(dim, inner) if self.projects else nn.Identity()
-        self.project_out: nn.Module = nn.Linear(inner, dim) if self.projects else nn.Identity()
         self.norm: nn.Module = nn.LayerNorm(inner) if layernorm else nn.Identity()
 
     def enter(self, rows: Tensor) -> Tensor:
         """(N, dim) to (H, N', D)."""
-        rows = self.norm(self.project_in(self._cast(rows)))
+        rows = self.norm(self.inward(rows))
         if self.separate:
             return rows.reshape(-1, self.heads, self.width).transpose(0, 1)
         return rows.reshape(1, -1, self.width)
@@ -48,12 +45,10 @@ class Heads(nn.Module):
 
     def leave(self, slices: Tensor) -> Tensor:
         """(H, N', D) to (N, dim)."""
-        return self.project_out(self._cast(self.merged(slices)))
+        return self.outward(self.merged(slices))
 
     def by_row(self, indices: Tensor) -> Tensor:
-        """(H, N', ...) to (N, ..., heads), without the last axis when there is one head."""
-        if self.heads == 1:
-            return indices[0]
+        """(H, N', ...) to (N, ..., heads)."""
         if self.separate:
             return indices.movedim(0, -1)
         return indices.reshape(-1, self.heads, *indices.shape[2:]).movedim(1, -1)
@@ -61,9 +56,3 @@ class Heads(nn.Module):
     def by_slice(self, indices: Tensor) -> Tensor:
         """(N, heads) to (H, N')."""
         return indices.t() if self.separate else indices.reshape(1, -1)
-
-    def _cast(self, values: Tensor) -> Tensor:
-        """To the projections' dtype; autocast sees to that itself."""
-        if not self.projects or torch.is_autocast_enabled(values.device.type):
-            return values
-        return values.to(next(self.project_out.parameters()).dtype)

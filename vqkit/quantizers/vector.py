@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Literal, overload
 
 import torch
@@ -15,12 +16,11 @@ from vqkit.codebook.init import Init
 from vqkit.codebook.revive import Revive
 from vqkit.codebook.update import Update, Weight
 from vqkit.errors import ArgumentError, bad_value
-from vqkit.functional.lookup import check_code_range
-from vqkit.layout import Layout, layout_of_indices, rows_that_count, to_rows
-from vqkit.quantizers.base import Quantizer
-from vqkit.quantizers.candidates import Entered, candidates, check_topk
+from vqkit.layout import Layout, rows_that_count, to_rows
+from vqkit.quantizers.base import Quantizer, Step
+from vqkit.quantizers.candidates import Entered, Made, candidates, check_topk
 from vqkit.quantizers.config import registered
-from vqkit.quantizers.estimators import Estimator, GumbelStraightThrough
+from vqkit.quantizers.estimators import Estimator, GumbelStraightThrough, estimate
 from vqkit.quantizers.flat import FlatOptions, resolve
 from vqkit.quantizers.heads import Heads
 from vqkit.quantizers.objectives import Assignment, CodebookFit, Objective, Orthogonal, total_loss
@@ -135,6 +135,8 @@ class VectorQuantize(Quantizer):
             window=usage_window,
             sync=sync_codebook,
         )
+        self.index_axis = heads > 1
+        self.straight = not self.slices.projects and policies.metric == "euclidean"
         self.estimator = policies.estimator
         self.stochastic = stochastic_sample_codes
         self.temperature = check_number("sample_codebook_temp", sample_codebook_temp, 0)
@@ -219,73 +221,92 @@ class VectorQuantize(Quantizer):
             accum_ema_update: keep this step's statistics for the next one. ema_update: False learns nothing this step.
         """
         targets = None if indices is None else self._targets(indices, x)
-        entered = self._enter(x, mask, lens, count=self.training)
-        x_HND, valid_HN, book = entered.x, entered.valid_slices, self.book
-        if book.recorder is not None:
-            book.recorder(x_HND, valid_HN)
-        frozen = self.freeze_codebook if freeze_codebook is None else freeze_codebook
+        rows, valid, layout = self._rows(x, mask, lens, count=self.training)
+        entered = self._enter(rows, valid, count=self.training)
         if topk is not None:
             check_topk(topk, self.codebook_size, return_loss_breakdown, indices)
-            return candidates(self, entered, topk)
-        learning = self.training and not frozen and ema_update is not False and not book.recorder
-        if learning:
-            book.prepare_(x_HND, valid_HN)
-        codes = book.codes().detach() if frozen else book.codes()
-
-        soft, q_HND = None, None
-        if codebook_transform_fn is None:
-            soft, found = self._select(x_HND, codes, sample_codebook_temp)
+            (quantized, found, error), breakdown = candidates(self, entered, topk), None
         else:
-            shared = self.heads > 1 and not self.separate
-            check_transformable(book.update.by_gradient, shared, book.metric)
-            found, q_HND = nearest_transformed(codebook_transform_fn, codes, x_HND, entered.layout.positions)
-        indices_HN = torch.where(valid_HN, found, -1)
-        if learning:
-            book.learn_(x_HND, indices_HN, weight=ema_update_weight, accumulate=accum_ema_update)
-            codes = book.codes() if book.update.changes_output else codes
-        q_HND = book.take(indices_HN, codes) if q_HND is None else torch.where(valid_HN[..., None], q_HND, 0)
-        q_HND = q_HND.to(x_HND.dtype)
-        step = Assignment(x_HND, q_HND, codes, indices_HN, valid_HN, book.metric)
-        loss, breakdown = total_loss(self.objectives, step, targets)
+            own_codes = None
+            if codebook_transform_fn is not None:
+                shared = self.heads > 1 and not self.separate
+                check_transformable(self.book.update.by_gradient, shared, self.book.metric)
+                own_codes = partial(nearest_transformed, codebook_transform_fn, positions=layout.positions)
+            made = self._make(
+                entered,
+                frozen=freeze_codebook,
+                targets=targets,
+                temperature=sample_codebook_temp,
+                own_codes=own_codes,
+                weight=ema_update_weight,
+                accumulate=accum_ema_update,
+                learn=ema_update is not False,
+            )
+            quantized, found, error, breakdown = self._left(made, entered), made.indices, made.loss, made.breakdown
+        kept = 0 if self.zero_masked else self._passed(x, layout, mask, lens)
+        quantized = torch.where(entered.valid.reshape(-1, *[1] * (quantized.ndim - 1)), quantized, kept)
+        quantized = layout.restore(quantized).to(x.dtype)
+        indices = layout.arrange(found if self.index_axis else found[..., 0])
+        if topk is not None:
+            return Quantized(quantized, indices, layout.arrange(error))
+        if return_loss_breakdown and breakdown is not None:
+            return QuantizedWithBreakdown(quantized, indices, error, breakdown)
+        return Quantized(quantized, indices, error)
 
-        y_HND = self.estimate(x_HND, q_HND) if soft is None else soft
-        y_HND = functional.synchronous(y_HND, q_HND, self.nu) if self.nu and self.training else y_HND
-        quantized = self.leave(y_HND, entered)
-        arranged = entered.layout.arrange(self.slices.by_row(indices_HN))
-        if return_loss_breakdown:
-            return QuantizedWithBreakdown(quantized, arranged, loss, breakdown)
-        return Quantized(quantized, arranged, loss)
+    # --- on rows ----------------------------------------------------------------------------------------------------
 
-    def encode(self, x: Tensor, *, mask: Tensor | None = None, lens: Tensor | None = None) -> Tensor:
-        """Indices of ``x``, int64, shaped as ``forward`` returns them; always the nearest codes, and changes
-        nothing.
-        """
-        entered = self._enter(x, mask, lens, count=False)
-        indices_HN = torch.where(entered.valid_slices, self.book.nearest(entered.x), -1)
-        return entered.layout.arrange(self.slices.by_row(indices_HN))
+    @property
+    def index_sizes(self) -> tuple[int, ...]:
+        return (self.codebook_size,) * self.heads
 
-    def decode(self, indices: Tensor) -> Tensor:
-        """Quantized vectors of ``indices`` (shaped as ``forward`` returns them), equal to its output to the bit; −1
-        gives zeros.
+    def step(
+        self,
+        rows: Tensor,
+        valid: Tensor,
+        *,
+        frozen: bool | None = None,
+        given: Tensor | None = None,
+        more: bool = False,
+    ) -> Step:
+        entered = self._enter(rows, valid, count=self.training)
+        chosen = None if given is None else self.slices.by_slice(given)
+        made = self._make(entered, frozen=frozen, given=chosen, accumulate=more)
 
-        Raises:
-            CodeIndexError: an index out of range. ArgumentError, ArgumentTypeError: a shape or dtype that does not fit.
-        """
-        q_HND, valid, layout = self._looked_up(indices)
-        return layout.restore(torch.where(valid[:, None], self.slices.leave(q_HND), 0))
+        def through(again: Tensor) -> Tensor:
+            same = again is rows or made.soft is not None
+            return self._left(made, entered if same else self._enter(again, valid, count=False))
+
+        return Step(self.slices.leave(made.q), made.indices, made.loss, entered.valid, through)
+
+    def encode_rows(self, rows: Tensor, valid: Tensor) -> Tensor:
+        """Always the nearest codes."""
+        entered = self._enter(rows, valid, count=False)
+        return self.slices.by_row(torch.where(entered.valid_slices, self.book.nearest(entered.x), -1))
+
+    def decode_rows(self, indices: Tensor) -> Tensor:
+        return self.slices.leave(self.book.take(self.slices.by_slice(indices)))
+
+    def proposals(self, rows: Tensor, valid: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        if self.heads > 1:
+            return super().proposals(rows, valid, count)
+        entered, codes = self._enter(rows, valid, count=False), self.book.codes()
+        found_1NT = self.book.nearest(entered.x, codes, min(count, self.codebook_size))
+        q = self.slices.leave(self.book.take(found_1NT.flatten(1), codes))
+        return q.reshape(*found_1NT.shape[1:], self.dim), found_1NT[0, ..., None]
 
     def get_codes_from_indices(self, indices: Tensor) -> Tensor:
         """Codes before the projection out, heads side by side: (..., heads · codebook_dim), channels last."""
-        q_HND, _, layout = self._looked_up(indices)
-        return layout.arrange(self.slices.merged(q_HND))
+        indices_NI, layout = self.columns(indices)
+        return layout.arrange(self.slices.merged(self.book.take(self.slices.by_slice(indices_NI))))
 
-    get_output_from_indices = decode
+    @property
+    def get_output_from_indices(self) -> Callable[[Tensor], Tensor]:
+        """``decode`` under its other name."""
+        return self.decode
 
     # --- the way in, the choice, the way out --------------------------------------------------------------------------
 
-    def _enter(self, x: Tensor, mask: Tensor | None, lens: Tensor | None, *, count: bool) -> Entered:
-        rows, valid, layout = self._rows(x, mask, lens, count=count)
-        passed = None if self.zero_masked else self._passed(x, layout, mask, lens)
+    def _enter(self, rows: Tensor, valid: Tensor, *, count: bool) -> Entered:
         entered = self.slices.enter(rows)
         if self.slices.projects:  # which may overflow: such rows must count as little as those that came as inf
             finite = self.slices.merged(entered.detach().isfinite()).all(1)
@@ -293,7 +314,51 @@ class VectorQuantize(Quantizer):
                 self._count_skipped(valid & ~finite)
             valid = valid & finite
             entered = torch.where(self.slices.spread(valid)[..., None], entered, 0)
-        return Entered(self.book.prepare(entered), self.slices.spread(valid), valid, passed, layout, x.dtype)
+        return Entered(self.book.prepare(entered), self.slices.spread(valid), valid)
+
+    def _make(
+        self,
+        entered: Entered,
+        *,
+        frozen: bool | None = None,
+        given: Tensor | None = None,
+        targets: Tensor | None = None,
+        temperature: float | None = None,
+        own_codes: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+        weight: Weight = None,
+        accumulate: bool = False,
+        learn: bool = True,
+    ) -> Made:
+        """The choice of codes, what is learned from it, and its loss; ``own_codes`` gives each row's own codes."""
+        x_HND, valid_HN, book = entered.x, entered.valid_slices, self.book
+        if book.recorder is not None:
+            book.recorder(x_HND, valid_HN)
+        frozen = self.freeze_codebook if frozen is None else frozen
+        learning = self.training and not frozen and learn and not book.recorder
+        if learning:
+            book.prepare_(x_HND, valid_HN)
+        codes = book.codes().detach() if frozen else book.codes()
+
+        soft, q_HND = None, None
+        if own_codes is not None:
+            found, q_HND = own_codes(codes, x_HND)
+        else:
+            soft, found = (None, given) if given is not None else self._select(x_HND, codes, temperature)
+        indices_HN = torch.where(valid_HN, found, -1)
+        if learning:
+            book.learn_(x_HND, indices_HN, weight=weight, accumulate=accumulate)
+            codes = book.codes() if book.update.changes_output else codes
+        q_HND = book.take(indices_HN, codes) if q_HND is None else torch.where(valid_HN[..., None], q_HND, 0)
+        q_HND = q_HND.to(x_HND.dtype)
+        assignment = Assignment(x_HND, q_HND, codes, indices_HN, valid_HN, book.metric)
+        loss, breakdown = total_loss(self.objectives, assignment, targets)
+        return Made(q_HND, self.slices.by_row(indices_HN), loss, breakdown, soft)
+
+    def _left(self, made: Made, entered: Entered) -> Tensor:
+        """The quantized rows (N, dim), with the estimator's gradient to the rows that entered."""
+        y_HND = self.estimate(entered.x, made.q) if made.soft is None else made.soft
+        y_HND = functional.synchronous(y_HND, made.q, self.nu) if self.nu and self.training else y_HND
+        return self.slices.leave(y_HND)
 
     def _select(self, x_HND: Tensor, codes: Tensor, temperature: float | None) -> tuple[Tensor | None, Tensor]:
         """Indices (H, N), and the output where the choice itself makes it (Gumbel straight-through)."""
@@ -310,42 +375,21 @@ class VectorQuantize(Quantizer):
             return None, self.book.sample(x_HND, codes, temperature)
         return None, self.book.nearest(x_HND, codes)
 
-    def estimate(self, x_HND: Tensor, q_HND: Tensor) -> Tensor:
+    def estimate(self, x: Tensor, q: Tensor) -> Tensor:
         """The quantized vectors, with the estimator's gradient; outside training the code itself."""
-        if self.training:
-            return self.estimator(x_HND, q_HND)
-        if not (torch.is_grad_enabled() and x_HND.requires_grad):
-            return q_HND
-        return functional.straight_through(x_HND, q_HND) if self.estimator.stochastic else self.estimator(x_HND, q_HND)
+        return estimate(self.estimator, x, q, training=self.training)
 
-    def _passed(self, x: Tensor, layout: Layout, mask: Tensor | None, lens: Tensor | None) -> Tensor | None:
-        """The masked rows of the input (N, dim), zero elsewhere; None without a mask."""
+    def _passed(self, x: Tensor, layout: Layout, mask: Tensor | None, lens: Tensor | None) -> Tensor | int:
+        """The masked rows of the input (N, dim), zero elsewhere; 0 without a mask."""
         counted = rows_that_count(layout, mask, lens, x.device)
         rows = to_rows(x, self.dim, self.channel_dim, self.rank)[0]
-        return None if counted is None else torch.where(counted[:, None], 0, rows)
-
-    def leave(self, y_HND: Tensor, entered: Entered, times: int | None = None) -> Tensor:
-        """(H, N, D), or (H, N · times, D), to the layout and dtype of the input; masked rows are zero or passed on."""
-        y, valid, passed = self.slices.leave(y_HND), entered.valid, entered.passed
-        if times is not None:
-            valid = valid.repeat_interleave(times)
-            passed = None if passed is None else passed.repeat_interleave(times, 0)
-        y = torch.where(valid[:, None], y, 0 if passed is None else passed.to(y.dtype))
-        return entered.layout.restore(y if times is None else y.reshape(-1, times, self.dim)).to(entered.dtype)
-
-    def _looked_up(self, indices: Tensor) -> tuple[Tensor, Tensor, Layout]:
-        indices_Nh, layout = layout_of_indices(indices, self.channel_dim, self.heads)
-        indices_Nh = check_code_range(indices_Nh, self.codebook_size)
-        return self.book.take(self.slices.by_slice(indices_Nh)), (indices_Nh >= 0).any(1), layout
-
-    # --- losses -----------------------------------------------------------------------------------------------------
+        return 0 if counted is None else torch.where(counted[:, None], 0, rows)
 
     def _targets(self, indices: Tensor, x: Tensor) -> Tensor:
         _, layout = to_rows(x, self.dim, self.channel_dim, self.rank)
-        expected = (*layout.positions, *((self.heads,) if self.heads > 1 else ()))
+        expected = (*layout.positions, *((self.heads,) if self.index_axis else ()))
         check_shape("indices", check_indices("indices", indices), expected)
-        indices = check_code_range(indices, self.codebook_size)
-        return self.slices.by_slice(indices.reshape(-1, self.heads))
+        return self.slices.by_slice(self.columns(indices)[0])
 
     # --- the table --------------------------------------------------------------------------------------------------
 
