@@ -45,6 +45,7 @@ class Quantizer(nn.Module):
         index_axis: whether indices have a last axis of I indices a row.
         straight: whether a straight-through gradient is the identity: no projection, no squashing on the way.
         conditioned: whether ``step`` and ``decode_rows`` take a ``context``, the sum of the stages before.
+        step_options: what ``step`` takes besides: ``temperature`` to draw codes with, ``targets`` (N, I) of its loss.
         window: which indices the last training rows had; None where tables within keep their own.
     """
 
@@ -52,6 +53,7 @@ class Quantizer(nn.Module):
     index_axis: bool = False
     straight: bool = True
     conditioned: bool = False
+    step_options: frozenset[str] = frozenset()
     window: UsageWindow | None = None
 
     def __init__(self, dim: int, channel_dim: int = -1, rank: int | None = None):
