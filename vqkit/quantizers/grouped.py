@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vqkit.errors import bad_type, bad_value
-from vqkit.layout import Layout
+from vqkit.layout import Layout, channel_axis
 from vqkit.quantizers.base import Quantizer, Step
 from vqkit.quantizers.config import registered
 from vqkit.quantizers.output import Quantized, QuantizedWithCodes
@@ -36,7 +36,7 @@ class Grouped(Quantizer):
         (torch.Size([2, 5, 8]), torch.Size([2, 2, 5]), torch.Size([2]))
     """
 
-    def __init__(self, groups: Sequence[Quantizer], *, channel_dim: int = -1, rank: int | None = None):
+    def __init__(self, groups: Sequence[Quantizer], *, channel_dim: int | None = -1, rank: int | None = None):
         made: list[Any] = list(groups)
         if not made or not all(isinstance(group, Quantizer) for group in made):
             raise bad_type("groups", "a sequence of quantizers", groups)
@@ -99,7 +99,10 @@ class Grouped(Quantizer):
             raise bad_value("indices", f"a first axis of {len(self.groups)} groups", f"shape {tuple(indices.shape)}")
         found = [group.columns(part) for group, part in zip(self.members, indices, strict=True)]
         positions = found[0][1].positions
-        layout = Layout(positions, self.channel_dim % (len(positions) + 1))
+        axis = channel_axis(self.channel_dim, len(positions) + 1)
+        if axis is None:
+            raise bad_value("indices", f"positions around axis {self.channel_dim}", f"shape {tuple(indices.shape)}")
+        layout = Layout(positions, axis)
         return torch.cat([columns for columns, _ in found], 1), layout
 
     # --- on rows ----------------------------------------------------------------------------------------------------

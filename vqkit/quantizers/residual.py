@@ -11,15 +11,16 @@ from torch import Tensor, nn
 
 from vqkit import functional
 from vqkit.codebook import Codebook
-from vqkit.errors import ArgumentError, bad_type, bad_value
+from vqkit.errors import ArgumentError, bad_value
 from vqkit.functional.lookup import check_code_range
 from vqkit.layout import Layout, layout_of_indices
 from vqkit.quantizers.base import Quantizer, Step
 from vqkit.quantizers.beam import beam_search
 from vqkit.quantizers.config import registered
-from vqkit.quantizers.estimators import Estimator, GumbelStraightThrough, StraightThrough, estimate
+from vqkit.quantizers.estimators import Estimator, GumbelStraightThrough, estimate
 from vqkit.quantizers.output import Quantized, QuantizedWithCodes
 from vqkit.quantizers.projections import Projections
+from vqkit.quantizers.stage_checks import check_options, check_stages, checked_weights, common_estimator
 from vqkit.quantizers.stage_dropout import StageDropout
 from vqkit.shapes import check_indices, check_int, check_number, check_shape
 
@@ -74,7 +75,7 @@ class Residual(Quantizer):
         num_quantizers: int | None = None,
         *,
         dim: int | None = None,
-        channel_dim: int = -1,
+        channel_dim: int | None = -1,
         rank: int | None = None,
         dropout: StageDropout | None = None,
         beam_size: int = 1,
@@ -84,7 +85,7 @@ class Residual(Quantizer):
     ):
         shared = isinstance(stages, Quantizer)
         made = [stages] if isinstance(stages, Quantizer) else list(stages)
-        _check_stages(made, shared, num_quantizers)
+        check_stages(made, shared, num_quantizers)
         super().__init__(made[0].dim if dim is None else dim, channel_dim, rank)
         self.num_quantizers = check_int("num_quantizers", num_quantizers) if shared else len(made)
         self.shared = shared
@@ -93,13 +94,13 @@ class Residual(Quantizer):
         self.projections = Projections(self.dim, self.inner)
         self.bends = not all(stage.straight for stage in made)
         self.straight = not self.bends and not self.projections.projects
-        self.estimator = _common_estimator(made) if estimator is None else estimator
+        self.estimator = common_estimator(made) if estimator is None else estimator
         self.nu = float(getattr(made[0], "nu", 0.0))
         if isinstance(self.estimator, GumbelStraightThrough):
             raise ArgumentError("estimator: a residual crosses all stages at once, which Gumbel softmax of one cannot")
         self.beam_size = check_int("beam_size", beam_size)
         self.eval_beam_size = self.beam_size if eval_beam_size is None else check_int("eval_beam_size", eval_beam_size)
-        self.loss_weights = _checked_weights(loss_weights, self.num_quantizers)
+        self.loss_weights = checked_weights(loss_weights, self.num_quantizers)
         self.dropout = dropout
         self.accumulating = False
         self._samples_before: Tensor | None = None
@@ -156,7 +157,7 @@ class Residual(Quantizer):
         options: dict[str, Any] = {} if sample_codebook_temp is None else {"temperature": sample_codebook_temp}
         if indices is not None:
             options["targets"] = self._targets(indices, layout, stages)
-        _check_options(stages, options)
+        check_options(stages, options)
         samples = layout.positions[0] if layout.positions else 1
         chain = self._chain(
             rows,
@@ -416,40 +417,3 @@ class Residual(Quantizer):
 def _counted(step: Step) -> Tensor:
     """A step's code, float32, zero for rows that do not count."""
     return torch.where(step.valid[:, None], step.code, 0).float()
-
-
-def _check_stages(stages: list[Any], shared: bool, num_quantizers: int | None) -> None:
-    if not stages or not all(isinstance(stage, Quantizer) for stage in stages):
-        raise bad_type("stages", "a quantizer, or a sequence of them", stages)
-    if shared and num_quantizers is None:
-        raise bad_value("num_quantizers", "how many stages share the one quantizer", None)
-    if not shared and num_quantizers not in (None, len(stages)):
-        raise bad_value("num_quantizers", f"the {len(stages)} stages given, or None", num_quantizers)
-    widths = sorted({stage.dim for stage in stages})
-    if len(widths) > 1:
-        raise bad_value("stages", "stages of one width", f"widths {widths}")
-    if len({id(stage) for stage in stages}) < len(stages):
-        raise bad_value("stages", "different quantizers; pass one and num_quantizers to share it", "one of them twice")
-
-
-def _common_estimator(stages: list[Quantizer]) -> Estimator:
-    found = [getattr(stage, "estimator", None) or StraightThrough() for stage in stages]
-    if any(estimator != found[0] for estimator in found) and all(stage.straight for stage in stages):
-        raise bad_value("estimator", "one for all stages, or stages that agree", f"{found}")
-    return found[0]
-
-
-def _checked_weights(weights: Sequence[float] | None, stages: int) -> tuple[float, ...] | None:
-    if weights is None:
-        return None
-    if len(weights) != stages:
-        raise bad_value("loss_weights", f"{stages}, one a stage", f"{len(weights)}")
-    return tuple(check_number("loss_weights", weight, 0) for weight in weights)
-
-
-def _check_options(stages: list[Quantizer], options: dict[str, Any]) -> None:
-    names = {"temperature": "sample_codebook_temp", "targets": "indices"}
-    for option in options:
-        for stage in stages:
-            if option not in stage.step_options:
-                raise bad_value(names[option], f"None, since {type(stage).__name__} does not take it", "a value")
