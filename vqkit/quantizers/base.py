@@ -7,12 +7,13 @@ A quantizer of a new kind says what it does with rows (N, dim) in three methods,
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from vqkit.codebook import Codebook, codebook_warmup
 from vqkit.codebook.window import UsageWindow
 from vqkit.errors import ArgumentError
 from vqkit.functional.lookup import check_code_range
@@ -20,6 +21,9 @@ from vqkit.layout import Layout, layout_of_indices, rows_that_count, to_rows
 from vqkit.quantizers.config import to_json
 from vqkit.quantizers.output import Quantized
 from vqkit.shapes import check_int
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Step(NamedTuple):
@@ -145,6 +149,26 @@ class Quantizer(nn.Module):
         sizes = self.index_sizes
         indices_NI, layout = layout_of_indices(indices, self.channel_dim, len(sizes) if self.index_axis else None)
         return check_code_range(indices_NI, sizes), layout
+
+    # --- codes from data --------------------------------------------------------------------------------------------
+
+    def fit(
+        self, loader: Iterable[Tensor], *, method: str = "kmeans", iters: int = 10, rows_per_code: int = 64
+    ) -> Self:
+        """Place the codes of every table from many batches of inputs at once (see ``codebook_warmup``); returns
+        self.
+        """
+        codebook_warmup(self, loader, method, iters=iters, rows_per_code=rows_per_code)
+        return self
+
+    def largest_table(self) -> int:
+        """The most codes that a table within has; 0 without tables."""
+        return max((book.size for book in self.modules() if isinstance(book, Codebook)), default=0)
+
+    def fit_rows_(self, rows: Tensor, *, method: str, iters: int) -> None:
+        """Place the codes of every table from rows (N, dim), at least ``largest_table()`` of them; nothing to do for a
+        quantizer without tables.
+        """
 
     # --- usage ------------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Literal, overload
 
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from vqkit import functional
-from vqkit.codebook import Codebook, codebook_warmup
+from vqkit.codebook import Codebook
 from vqkit.codebook.affine import Affine
+from vqkit.codebook.fit import place_from_rows_
 from vqkit.codebook.init import Init
 from vqkit.codebook.revive import Revive
 from vqkit.codebook.update import Update, Weight
@@ -424,12 +425,11 @@ class VectorQuantize(Quantizer):
         self.book.freeze_(frozen)
         self.book.mark_initialised_()
 
-    def fit(
-        self, loader: Iterable[Tensor], *, method: str = "kmeans", iters: int = 10, rows_per_code: int = 64
-    ) -> VectorQuantize:
-        """Place the codes from many batches of inputs at once (see ``codebook_warmup``); returns self."""
-        codebook_warmup(self, loader, method, iters=iters, rows_per_code=rows_per_code)
-        return self
+    @torch.no_grad()
+    def fit_rows_(self, rows: Tensor, *, method: str, iters: int) -> None:
+        valid = torch.ones(rows.shape[0], dtype=torch.bool, device=rows.device)
+        entered = self._enter(rows, valid, count=False)
+        place_from_rows_(self.book, list(entered.x), method, iters)
 
     def usage(self) -> Tensor:
         """Share of codes drawn by the last ``usage_window`` training rows: () float64, or (heads,) with separate
