@@ -12,7 +12,9 @@ from vqkit.functional.losses import (
     orthogonal_loss,
 )
 from vqkit.functional.nearest import nearest
+from vqkit.functional.packing import pack_levels, unpack_levels
 from vqkit.functional.sampling import gumbel_straight_through, sample_codes
+from vqkit.functional.scalar import dither, level_positions, level_values, nearest_levels
 from vqkit.functional.usage import perplexity, usage
 
 __all__ = [
@@ -22,18 +24,24 @@ __all__ = [
     "codebook_loss",
     "commitment_loss",
     "cross_entropy_loss",
+    "dither",
     "diveq",
     "diversity_loss",
     "gumbel_straight_through",
     "kmeans",
+    "level_positions",
+    "level_values",
     "lookup",
     "nearest",
+    "nearest_levels",
     "noise_substitution",
     "orthogonal_loss",
+    "pack_levels",
     "perplexity",
     "rotation_trick",
     "sample_codes",
     "straight_through",
     "synchronous",
+    "unpack_levels",
     "usage",
 ]

@@ -2,6 +2,7 @@
 
 from vqkit.quantizers.base import Quantizer
 from vqkit.quantizers.config import build
+from vqkit.quantizers.dither import Dither
 from vqkit.quantizers.estimators import (
     DiVeQ,
     GumbelStraightThrough,
@@ -10,15 +11,18 @@ from vqkit.quantizers.estimators import (
     Rotation,
     StraightThrough,
 )
+from vqkit.quantizers.fsq import FSQ
 from vqkit.quantizers.objectives import CodebookFit, Commitment, CrossEntropyCommitment, Diversity, Orthogonal
-from vqkit.quantizers.output import LossBreakdown, Quantized, QuantizedWithBreakdown
+from vqkit.quantizers.output import LossBreakdown, Quantized, QuantizedIndices, QuantizedWithBreakdown
 from vqkit.quantizers.vector import VectorQuantize
 
 __all__ = [
+    "FSQ",
     "CodebookFit",
     "Commitment",
     "CrossEntropyCommitment",
     "DiVeQ",
+    "Dither",
     "Diversity",
     "GumbelStraightThrough",
     "LossBreakdown",
@@ -26,6 +30,7 @@ __all__ = [
     "NoiseSubstitution",
     "Orthogonal",
     "Quantized",
+    "QuantizedIndices",
     "QuantizedWithBreakdown",
     "Quantizer",
     "Rotation",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -13,6 +13,13 @@ class Quantized(NamedTuple):
     quantized: Tensor
     indices: Tensor
     loss: Tensor
+
+
+class QuantizedIndices(NamedTuple):
+    """``Quantized`` without a loss. indices: None where the quantizer was told to return none."""
+
+    quantized: Tensor
+    indices: Tensor | Any  # not ``| None``: who asked for indices need not rule None out
 
 
 class LossBreakdown(NamedTuple):
