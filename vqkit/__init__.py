@@ -2,8 +2,17 @@
 
 from vqkit.codebook import Codebook, codebook_warmup
 from vqkit.errors import VqkitError
-from vqkit.quantizers import FSQ, Quantizer, VectorQuantize
+from vqkit.quantizers import FSQ, LatentQuantize, Quantizer, VectorQuantize
 
 __version__ = "0.1.0"
 
-__all__ = ["FSQ", "Codebook", "Quantizer", "VectorQuantize", "VqkitError", "__version__", "codebook_warmup"]
+__all__ = [
+    "FSQ",
+    "Codebook",
+    "LatentQuantize",
+    "Quantizer",
+    "VectorQuantize",
+    "VqkitError",
+    "__version__",
+    "codebook_warmup",
+]

@@ -12,6 +12,7 @@ from vqkit.quantizers.estimators import (
     StraightThrough,
 )
 from vqkit.quantizers.fsq import FSQ
+from vqkit.quantizers.latent import LatentQuantize
 from vqkit.quantizers.objectives import CodebookFit, Commitment, CrossEntropyCommitment, Diversity, Orthogonal
 from vqkit.quantizers.output import LossBreakdown, Quantized, QuantizedIndices, QuantizedWithBreakdown
 from vqkit.quantizers.vector import VectorQuantize
@@ -25,6 +26,7 @@ __all__ = [
     "Dither",
     "Diversity",
     "GumbelStraightThrough",
+    "LatentQuantize",
     "LossBreakdown",
     "NoGradient",
     "NoiseSubstitution",

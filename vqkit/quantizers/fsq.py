@@ -201,8 +201,7 @@ class FSQ(LevelQuantizer):
                 return estimate(StraightThrough(), again.to(left.dtype), left, training=self.training)
             entered = coordinates if again is rows else self._enter(again, valid, count=False)[0]
             squashed = positions if again is rows else self.positions(entered)
-            path = entered if self.clamp else self.values(squashed)
-            return self._leave(estimate(StraightThrough(), path.to(code.dtype), code, training=self.training))
+            return self._straight(entered if self.clamp else self.values(squashed), code)
 
         return Step(left, indices, left.new_zeros((), dtype=torch.float32), valid, through)
 

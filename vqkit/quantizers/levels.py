@@ -11,6 +11,7 @@ from vqkit.codebook.window import UsageWindow
 from vqkit.errors import bad_value
 from vqkit.functional.packing import pack_levels, unpack_levels
 from vqkit.quantizers.base import Quantizer
+from vqkit.quantizers.estimators import StraightThrough, estimate
 from vqkit.quantizers.projections import Projections
 from vqkit.shapes import check_int
 
@@ -120,6 +121,10 @@ class LevelQuantizer(Quantizer):
             valid = valid & finite
             coordinates = torch.where(valid[:, None, None], coordinates, 0)
         return coordinates, valid
+
+    def _straight(self, path: Tensor, code: Tensor) -> Tensor:
+        """Rows (N, dim) with the value of coordinates ``code`` and the gradient of ``path``, (N, C, D) both."""
+        return self._leave(estimate(StraightThrough(), path.to(code.dtype), code, training=self.training))
 
     def _leave(self, values: Tensor) -> Tensor:
         """Coordinates (N, C, D) to rows (N, dim)."""
