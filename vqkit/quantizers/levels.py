@@ -124,7 +124,8 @@ class LevelQuantizer(Quantizer):
 
     def _straight(self, path: Tensor, code: Tensor) -> Tensor:
         """Rows (N, dim) with the value of coordinates ``code`` and the gradient of ``path``, (N, C, D) both."""
-        return self._leave(estimate(StraightThrough(), path.to(code.dtype), code, training=self.training))
+        value = code.detach()
+        return self._leave(estimate(StraightThrough(), path.to(value.dtype), value, training=self.training))
 
     def _leave(self, values: Tensor) -> Tensor:
         """Coordinates (N, C, D) to rows (N, dim)."""
