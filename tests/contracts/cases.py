@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.contracts.case import DIM, SIZE, Case
-from tests.contracts.families import fsq, latent, vector
+from tests.contracts.families import fsp, fsq, latent, vector
 
 FAMILIES: dict[str, Callable[[], list[Case]]] = {
+    "FSP": fsp.cases,
     "FSQ": fsq.cases,
     "LatentQuantize": latent.cases,
     "VectorQuantize": vector.cases,

@@ -11,13 +11,23 @@ from vqkit.quantizers.estimators import (
     Rotation,
     StraightThrough,
 )
+from vqkit.quantizers.fsp import FSP
 from vqkit.quantizers.fsq import FSQ
 from vqkit.quantizers.latent import LatentQuantize
+from vqkit.quantizers.moment_match import MomentMatch
 from vqkit.quantizers.objectives import CodebookFit, Commitment, CrossEntropyCommitment, Diversity, Orthogonal
-from vqkit.quantizers.output import LossBreakdown, Quantized, QuantizedIndices, QuantizedWithBreakdown
+from vqkit.quantizers.output import (
+    LossBreakdown,
+    PerturbedInfo,
+    Quantized,
+    QuantizedIndices,
+    QuantizedWithBreakdown,
+    QuantizedWithInfo,
+)
 from vqkit.quantizers.vector import VectorQuantize
 
 __all__ = [
+    "FSP",
     "FSQ",
     "CodebookFit",
     "Commitment",
@@ -28,12 +38,15 @@ __all__ = [
     "GumbelStraightThrough",
     "LatentQuantize",
     "LossBreakdown",
+    "MomentMatch",
     "NoGradient",
     "NoiseSubstitution",
     "Orthogonal",
+    "PerturbedInfo",
     "Quantized",
     "QuantizedIndices",
     "QuantizedWithBreakdown",
+    "QuantizedWithInfo",
     "Quantizer",
     "Rotation",
     "StraightThrough",

@@ -15,7 +15,7 @@ from vqkit.quantizers.base import Step
 from vqkit.quantizers.config import registered
 from vqkit.quantizers.dither import Dither
 from vqkit.quantizers.estimators import StraightThrough, estimate
-from vqkit.quantizers.levels import LevelQuantizer
+from vqkit.quantizers.levels import LevelQuantizer, first_or
 from vqkit.quantizers.output import QuantizedIndices
 from vqkit.shapes import check_number
 
@@ -132,14 +132,12 @@ class FSQ(LevelQuantizer):
         usage_window: int = 65_536,
     ):
         arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        if channel_first and channel_dim != -1:
-            raise ArgumentError("channel_first: expected either it or channel_dim=…, got both")
         super().__init__(
             check_grid("levels", levels, symmetric=preserve_symmetry),
             dim,
             num_codebooks,
             keep_num_codebooks_dim,
-            channel_dim=1 if channel_first else channel_dim,
+            channel_dim=first_or(channel_first, channel_dim),
             bias=projection_has_bias,
             usage_window=usage_window,
         )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vqkit.codebook.window import UsageWindow
-from vqkit.errors import bad_value
+from vqkit.errors import ArgumentError, bad_value
 from vqkit.functional.packing import pack_levels, unpack_levels
 from vqkit.quantizers.base import Quantizer
 from vqkit.quantizers.estimators import StraightThrough, estimate
@@ -134,3 +134,10 @@ class LevelQuantizer(Quantizer):
     def _indices(self, levels: Tensor, valid: Tensor) -> Tensor:
         """Level numbers (N, C, D) to indices (N, C), −1 where a row does not count."""
         return torch.where(valid[:, None], pack_levels(levels, self.level_counts), -1)
+
+
+def first_or(channel_first: bool, channel_dim: int | None) -> int | None:
+    """The channel axis that ``channel_first``, short for ``channel_dim=1``, or ``channel_dim`` stands for."""
+    if channel_first and channel_dim != -1:
+        raise ArgumentError("channel_first: expected either it or channel_dim=…, got both")
+    return 1 if channel_first else channel_dim

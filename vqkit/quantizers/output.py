@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from vqkit.functional.moments import Moments
+
 
 class Quantized(NamedTuple):
     """quantized: the shape and dtype of the input. indices: int64, −1 where a row does not count. loss: () float32."""
@@ -20,6 +22,27 @@ class QuantizedIndices(NamedTuple):
 
     quantized: Tensor
     indices: Tensor | Any  # not ``| None``: who asked for indices need not rule None out
+
+
+class PerturbedInfo(NamedTuple):
+    """What FSP knows of a step besides its output.
+
+    level_indices: int64, the shape of the indices with a last axis of coordinates. moments: of the coordinates.
+    accept_rate: () float32, the share of perturbations that stayed within the range; 1 where nothing is perturbed.
+    """
+
+    level_indices: Tensor
+    moments: Moments
+    accept_rate: Tensor
+
+
+class QuantizedWithInfo(NamedTuple):
+    """``Quantized`` with what else FSP knows of the step."""
+
+    quantized: Tensor
+    indices: Tensor
+    loss: Tensor
+    info: PerturbedInfo
 
 
 class LossBreakdown(NamedTuple):
