@@ -2,13 +2,16 @@
 
 from vqkit.codebook import Codebook, codebook_warmup
 from vqkit.errors import VqkitError
-from vqkit.quantizers import GroupedResidualVQ, Quantizer, ResidualVQ, VectorQuantize
+from vqkit.quantizers import FSP, FSQ, GroupedResidualVQ, LatentQuantize, Quantizer, ResidualVQ, VectorQuantize
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "FSP",
+    "FSQ",
     "Codebook",
     "GroupedResidualVQ",
+    "LatentQuantize",
     "Quantizer",
     "ResidualVQ",
     "VectorQuantize",

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.contracts.case import DIM, SIZE, Case
-from tests.contracts.families import residual, vector
+from tests.contracts.families import fsp, fsq, latent, residual, vector
 
 FAMILIES: dict[str, Callable[[], list[Case]]] = {
-    "VectorQuantize": vector.cases,
+    "FSP": fsp.cases,
+    "FSQ": fsq.cases,
+    "LatentQuantize": latent.cases,
     "Residual, Grouped": residual.cases,
+    "VectorQuantize": vector.cases,
 }
 CASES: list[Case] = [case for family in FAMILIES.values() for case in family()]
 

@@ -11,29 +11,46 @@ from vqkit.functional.losses import (
     diversity_loss,
     orthogonal_loss,
 )
+from vqkit.functional.moments import Moments, moments
 from vqkit.functional.nearest import nearest
+from vqkit.functional.packing import pack_levels, unpack_levels
+from vqkit.functional.perturbation import bin_centres, bin_levels, cdf, inverse_cdf, perturb
 from vqkit.functional.sampling import gumbel_straight_through, sample_codes
+from vqkit.functional.scalar import dither, level_positions, level_values, nearest_levels
 from vqkit.functional.usage import perplexity, usage
 
 __all__ = [
     "CodeSums",
     "KMeans",
+    "Moments",
+    "bin_centres",
+    "bin_levels",
+    "cdf",
     "code_sums",
     "codebook_loss",
     "commitment_loss",
     "cross_entropy_loss",
+    "dither",
     "diveq",
     "diversity_loss",
     "gumbel_straight_through",
+    "inverse_cdf",
     "kmeans",
+    "level_positions",
+    "level_values",
     "lookup",
+    "moments",
     "nearest",
+    "nearest_levels",
     "noise_substitution",
     "orthogonal_loss",
+    "pack_levels",
     "perplexity",
+    "perturb",
     "rotation_trick",
     "sample_codes",
     "straight_through",
     "synchronous",
+    "unpack_levels",
     "usage",
 ]
