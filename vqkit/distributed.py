@@ -6,6 +6,7 @@ The group is looked up at each call, so a module built before ``init_process_gro
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -34,6 +35,31 @@ def summed(tensors: Sequence[Tensor]) -> list[Tensor]:
     dist.all_reduce(flat)
     parts = flat.split([t.numel() for t in tensors])
     return [part.reshape(t.shape).to(t.dtype) for part, t in zip(parts, tensors, strict=True)]
+
+
+def summed_with_gradient(tensor: Tensor) -> Tensor:
+    """``tensor`` summed over the ranks, where every rank makes the same loss of the sum.
+
+    The gradient is summed too. Averaged over ranks afterwards, as data-parallel training does, it is that of the one
+    loss of all rows.
+
+    >>> import torch
+    >>> summed_with_gradient(torch.ones(2)).tolist()
+    [1.0, 1.0]
+    """
+    return tensor if world_size() == 1 else _Summed.apply(tensor)
+
+
+class _Summed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        del ctx
+        return summed([tensor])[0]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        del ctx
+        return summed([gradients[0]])[0]
 
 
 def gathered(tensor: Tensor) -> Tensor:

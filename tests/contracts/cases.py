@@ -8,11 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.contracts.case import DIM, SIZE, Case
-from tests.contracts.families import vector
+from tests.contracts.families import ibq, random_projection, sim_vq, vector
 
 FAMILIES: dict[str, Callable[[], list[Case]]] = {
+    "IBQ": ibq.cases,
+    "RandomProjectionQuantizer": random_projection.cases,
+    "SimVQ": sim_vq.cases,
     "VectorQuantize": vector.cases,
 }
-CASES: list[Case] = [case for family in FAMILIES.values() for case in family()]
+_EVERY = [case for family in FAMILIES.values() for case in family()]
+CASES: list[Case] = [case for case in _EVERY if case.returns_vectors]
+INDICES_ALONE: list[Case] = [case for case in _EVERY if not case.returns_vectors]
 
-__all__ = ["CASES", "DIM", "FAMILIES", "SIZE", "Case"]
+__all__ = ["CASES", "DIM", "FAMILIES", "INDICES_ALONE", "SIZE", "Case"]

@@ -12,12 +12,15 @@ from vqkit.functional.losses import (
     orthogonal_loss,
 )
 from vqkit.functional.nearest import nearest
-from vqkit.functional.sampling import gumbel_straight_through, sample_codes
+from vqkit.functional.sampling import gumbel_straight_through, index_backpropagation, sample_codes
+from vqkit.functional.softmax_entropy import Entropies, code_entropies
 from vqkit.functional.usage import perplexity, usage
 
 __all__ = [
     "CodeSums",
+    "Entropies",
     "KMeans",
+    "code_entropies",
     "code_sums",
     "codebook_loss",
     "commitment_loss",
@@ -25,6 +28,7 @@ __all__ = [
     "diveq",
     "diversity_loss",
     "gumbel_straight_through",
+    "index_backpropagation",
     "kmeans",
     "lookup",
     "nearest",

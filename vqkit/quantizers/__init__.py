@@ -5,22 +5,37 @@ from vqkit.quantizers.config import build
 from vqkit.quantizers.estimators import (
     DiVeQ,
     GumbelStraightThrough,
+    IndexBackpropagation,
     NoGradient,
     NoiseSubstitution,
     Rotation,
     StraightThrough,
 )
-from vqkit.quantizers.objectives import CodebookFit, Commitment, CrossEntropyCommitment, Diversity, Orthogonal
+from vqkit.quantizers.ibq import IBQ
+from vqkit.quantizers.objectives import (
+    CodebookFit,
+    Commitment,
+    CrossEntropyCommitment,
+    Diversity,
+    Entropy,
+    Orthogonal,
+    SoftCommitment,
+)
 from vqkit.quantizers.output import LossBreakdown, Quantized, QuantizedWithBreakdown
+from vqkit.quantizers.random_projection import RandomProjectionQuantizer
+from vqkit.quantizers.sim_vq import SimVQ
 from vqkit.quantizers.vector import VectorQuantize
 
 __all__ = [
+    "IBQ",
     "CodebookFit",
     "Commitment",
     "CrossEntropyCommitment",
     "DiVeQ",
     "Diversity",
+    "Entropy",
     "GumbelStraightThrough",
+    "IndexBackpropagation",
     "LossBreakdown",
     "NoGradient",
     "NoiseSubstitution",
@@ -28,7 +43,10 @@ __all__ = [
     "Quantized",
     "QuantizedWithBreakdown",
     "Quantizer",
+    "RandomProjectionQuantizer",
     "Rotation",
+    "SimVQ",
+    "SoftCommitment",
     "StraightThrough",
     "VectorQuantize",
     "build",

@@ -52,13 +52,14 @@ class Quantizer(nn.Module):
     index_axis: bool = False
     straight: bool = True
     conditioned: bool = False
-    window: UsageWindow | None = None
+    window: UsageWindow | None
 
     def __init__(self, dim: int, channel_dim: int = -1, rank: int | None = None):
         super().__init__()
         self.dim = check_int("dim", dim)
         self.channel_dim, self.rank = channel_dim, rank
         self.register_buffer("skipped_rows", torch.zeros((), dtype=torch.int64), persistent=False)
+        self.window = None  # not on the class, where it would hide a module of that name
         self._warned = False
         self._arguments: dict[str, Any] = {}
 
