@@ -2,13 +2,15 @@
 
 from vqkit.codebook import Codebook, codebook_warmup
 from vqkit.errors import VqkitError
-from vqkit.quantizers import IBQ, Quantizer, RandomProjectionQuantizer, SimVQ, VectorQuantize
+from vqkit.quantizers import IBQ, SQVAE, GumbelQuantize, Quantizer, RandomProjectionQuantizer, SimVQ, VectorQuantize
 
 __version__ = "0.1.0"
 
 __all__ = [
     "IBQ",
+    "SQVAE",
     "Codebook",
+    "GumbelQuantize",
     "Quantizer",
     "RandomProjectionQuantizer",
     "SimVQ",

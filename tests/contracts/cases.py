@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.contracts.case import DIM, SIZE, Case
-from tests.contracts.families import ibq, random_projection, sim_vq, vector
+from tests.contracts.families import gumbel, ibq, random_projection, sim_vq, sq_vae, vector
 
 FAMILIES: dict[str, Callable[[], list[Case]]] = {
+    "GumbelQuantize": gumbel.cases,
     "IBQ": ibq.cases,
     "RandomProjectionQuantizer": random_projection.cases,
+    "SQVAE": sq_vae.cases,
     "SimVQ": sim_vq.cases,
     "VectorQuantize": vector.cases,
 }

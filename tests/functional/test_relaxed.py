@@ -111,6 +111,14 @@ def test_gradients_of_the_entropies():
         torch.testing.assert_close(g, w, rtol=1e-4, atol=1e-6)
 
 
+def test_entropies_of_far_scores_are_finite():
+    x = torch.tensor([[1e38], [1.0]], requires_grad=True)
+    found = code_entropies(x, torch.tensor([[-3.0], [0.0], [3.0]]), metric="dot")
+    (found.per_row + found.overall).backward()
+    assert torch.isfinite(found.per_row)
+    assert torch.isfinite(x.grad).all()
+
+
 def test_bad_arguments_are_named():
     x, codes = torch.zeros(3, 2), torch.zeros(4, 2)
     with pytest.raises(ArgumentError, match="temperature"):

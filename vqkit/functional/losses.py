@@ -96,15 +96,21 @@ def cross_entropy_loss(
 
 
 def diversity_loss(
-    x: Tensor, codebook: Tensor, valid: Tensor | None = None, *, temperature: float = 100.0, metric: str = "euclidean"
+    x: Tensor,
+    codebook: Tensor,
+    valid: Tensor | None = None,
+    *,
+    temperature: float = 100.0,
+    metric: str = "euclidean",
+    over_ranks: bool = False,
 ) -> Tensor:
     """−H(mean over rows of softmax(−T|x − e|²)): the negative entropy, in nats, of how all rows spread over the codes.
 
-    Between −ln K (even use, the optimum) and 0. The mean runs over every row that counts, of all ranks, not over
-    batch items.
+    Between −ln K (even use, the optimum) and 0. The mean runs over every row that counts, not over batch items.
 
     Args:
         x: rows (N, D). codebook: codes (K, D). valid: (N,) bool or None. temperature: the sharpness T (it multiplies).
+            over_ranks: the rows of all ranks, every one of which must call this.
 
     Example:
         >>> import torch
@@ -113,7 +119,9 @@ def diversity_loss(
         -0.6931
     """
     check_number("temperature", temperature, 0, open_low=True)
-    return -code_entropies(x, codebook, valid, temperature=1 / temperature, metric=metric).overall
+    return -code_entropies(
+        x, codebook, valid, temperature=1 / temperature, metric=metric, over_ranks=over_ranks
+    ).overall
 
 
 def orthogonal_loss(codebook: Tensor, active: Tensor | None = None, max_codes: int | None = None) -> Tensor:

@@ -54,8 +54,8 @@ def mixtures(
         # The index rides along as a last column: one recomputed block, one draw of noise.
         return torch.cat([soft, scores_NK.argmax(1, keepdim=True).to(soft.dtype)], 1)
 
-    parts = [recomputed(block, codes_KD.float(), *(r[part] for r in rows), *shared) for part in row_blocks(N, K)]
-    result = torch.cat(parts) if parts else codes_KD.new_empty(0, codes_KD.shape[1] + 1)
+    blocks = list(row_blocks(N, K)) or [slice(0, 0)]  # no rows still reach every input, with a gradient of zero
+    result = torch.cat([recomputed(block, codes_KD.float(), *(r[part] for r in rows), *shared) for part in blocks])
     return result[:, :-1], result[:, -1].detach().long()
 
 

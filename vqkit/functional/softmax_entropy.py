@@ -16,33 +16,43 @@ from vqkit.shapes import check_choice, check_float, check_number, check_shape, c
 
 
 class Entropies(NamedTuple):
-    """per_row: mean over rows of H(p_n). overall: H(mean over rows of p_n), the rows of all ranks. Nats, () float32."""
+    """per_row: mean over rows of H(p_n). overall: H(mean over rows of p_n). In nats, () float32."""
 
     per_row: Tensor
     overall: Tensor
 
 
 def softmax_entropies(
-    scores: Scores, rows: Sequence[Tensor], shared: Sequence[Tensor], valid_N: Tensor, size: int
+    scores: Scores,
+    rows: Sequence[Tensor],
+    shared: Sequence[Tensor],
+    valid_N: Tensor,
+    size: int,
+    *,
+    over_ranks: bool = False,
 ) -> Entropies:
     """Entropies of p_n = softmax(scores of row n) over ``size`` codes, rows ``valid`` (N,) alone; zero without rows.
 
     Args:
         scores, rows, shared: as ``mixtures`` takes them; in blocks, and again in backward, never N×K at once.
+        over_ranks: ``overall`` is that of the rows of all ranks, every one of which must call this.
     """
     weight_N = valid_N.float()
 
     def block(weight_N: Tensor, *inputs: Tensor) -> Tensor:
         log_p_NK = scores(*inputs).log_softmax(1)
         p_NK = log_p_NK.exp()
+        log_p_NK = torch.where(p_NK > 0, log_p_NK, 0)  # 0·ln 0 is 0, even where ln 0 is −inf
         # One vector carries both: the mass of every code, and the sum of the rows' entropies.
         return torch.cat([weight_N @ p_NK, -(weight_N @ (p_NK * log_p_NK).sum(1))[None]])
 
     total = torch.zeros(size + 1, dtype=torch.float32, device=weight_N.device)
-    for part in row_blocks(rows[0].shape[0], size):
+    # No rows still make a graph, so that every rank takes part in the backward of what ranks share.
+    for part in list(row_blocks(rows[0].shape[0], size)) or [slice(0, 0)]:
         total = total + recomputed(block, weight_N[part], *(r[part] for r in rows), *shared)
     count = weight_N.sum()
-    mass_K1 = summed_with_gradient(torch.cat([total[:-1], count[None]]))
+    mass_K1 = torch.cat([total[:-1], count[None]])
+    mass_K1 = summed_with_gradient(mass_K1) if over_ranks else mass_K1
     share_K = mass_K1[:-1] / mass_K1[-1].detach().clamp(min=1)
     # x·log x has an infinite slope at zero: codes without mass contribute nothing, and no NaN.
     held = share_K > 0
@@ -57,13 +67,15 @@ def code_entropies(
     *,
     temperature: float = 1.0,
     metric: str = "euclidean",
+    over_ranks: bool = False,
 ) -> Entropies:
     """Entropies of p = softmax(−|x − e|²/τ): small per row where choices are sure, large overall where all codes serve
     (Jansen et al. 2019, arXiv:1911.05894).
 
     Args:
         x: rows (N, D). codebook: codes (K, D). valid: (N,) bool or None. temperature: τ.
-        metric: ``"cosine"`` uses cos(x, e)/τ, ``"dot"`` x·e/τ.
+        metric: ``"cosine"`` uses cos(x, e)/τ, ``"dot"`` x·e/τ. over_ranks: ``overall`` is that of the rows of all
+            ranks, every one of which must call this.
 
     Example:
         >>> import torch
@@ -82,4 +94,4 @@ def code_entropies(
     def scores(x_ND: Tensor, codes_KD: Tensor) -> Tensor:
         return code_logits(x_ND, codes_KD, metric) / temperature
 
-    return softmax_entropies(scores, [x], [codebook], valid, codebook.shape[0])
+    return softmax_entropies(scores, [x], [codebook], valid, codebook.shape[0], over_ranks=over_ranks)

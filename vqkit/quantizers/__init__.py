@@ -11,6 +11,7 @@ from vqkit.quantizers.estimators import (
     Rotation,
     StraightThrough,
 )
+from vqkit.quantizers.gumbel import GumbelQuantize
 from vqkit.quantizers.ibq import IBQ
 from vqkit.quantizers.objectives import (
     CodebookFit,
@@ -24,16 +25,19 @@ from vqkit.quantizers.objectives import (
 from vqkit.quantizers.output import LossBreakdown, Quantized, QuantizedWithBreakdown
 from vqkit.quantizers.random_projection import RandomProjectionQuantizer
 from vqkit.quantizers.sim_vq import SimVQ
+from vqkit.quantizers.sq_vae import SQVAE
 from vqkit.quantizers.vector import VectorQuantize
 
 __all__ = [
     "IBQ",
+    "SQVAE",
     "CodebookFit",
     "Commitment",
     "CrossEntropyCommitment",
     "DiVeQ",
     "Diversity",
     "Entropy",
+    "GumbelQuantize",
     "GumbelStraightThrough",
     "IndexBackpropagation",
     "LossBreakdown",

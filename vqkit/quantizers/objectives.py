@@ -20,6 +20,7 @@ class Assignment:
     """One forward, as the loss terms see it: x, q (H, N, D), codes (H, K, D), indices and valid (H, N), metric.
 
     soft: the output (H, N, D) with its gradient, where the choice itself made one (Gumbel, IBQ), else None.
+    over_ranks: statistics of the batch are those of all ranks.
     """
 
     x: Tensor
@@ -29,6 +30,7 @@ class Assignment:
     valid: Tensor
     metric: str
     soft: Tensor | None = None
+    over_ranks: bool = False
 
     @property
     def heads(self) -> range:
@@ -143,7 +145,12 @@ class Diversity(_Weighted):
     def __call__(self, step: Assignment) -> Tensor:
         losses = [
             functional.diversity_loss(
-                step.x[h], step.codes[h], step.valid[h], temperature=self.temperature, metric=step.metric
+                step.x[h],
+                step.codes[h],
+                step.valid[h],
+                temperature=self.temperature,
+                metric=step.metric,
+                over_ranks=step.over_ranks,
             )
             for h in step.heads
         ]
@@ -172,7 +179,12 @@ class Entropy(_Weighted):
         losses = []
         for h in step.heads:
             found = functional.code_entropies(
-                step.x[h], step.codes[h], step.valid[h], temperature=self.temperature, metric=step.metric
+                step.x[h],
+                step.codes[h],
+                step.valid[h],
+                temperature=self.temperature,
+                metric=step.metric,
+                over_ranks=step.over_ranks,
             )
             losses.append(self.sure * found.per_row - self.even * found.overall)
         return torch.stack(losses).mean()

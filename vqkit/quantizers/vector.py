@@ -350,7 +350,9 @@ class VectorQuantize(Quantizer):
             codes = book.codes() if book.update.changes_output else codes
         q_HND = book.take(indices_HN, codes) if q_HND is None else torch.where(valid_HN[..., None], q_HND, 0)
         q_HND = q_HND.to(x_HND.dtype)
-        assignment = Assignment(x_HND, q_HND, codes, indices_HN, valid_HN, book.metric, soft)
+        # In eval a rank may be on its own.
+        over_ranks = self.training and book.sync
+        assignment = Assignment(x_HND, q_HND, codes, indices_HN, valid_HN, book.metric, soft, over_ranks)
         loss, breakdown = total_loss(self.objectives, assignment, targets)
         return Made(q_HND, self.slices.by_row(indices_HN), loss, breakdown, soft)
 
