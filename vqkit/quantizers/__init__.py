@@ -6,6 +6,7 @@ from vqkit.quantizers.dither import Dither
 from vqkit.quantizers.estimators import (
     DiVeQ,
     GumbelStraightThrough,
+    IndexBackpropagation,
     NoGradient,
     NoiseSubstitution,
     Rotation,
@@ -14,10 +15,20 @@ from vqkit.quantizers.estimators import (
 from vqkit.quantizers.fsp import FSP
 from vqkit.quantizers.fsq import FSQ
 from vqkit.quantizers.grouped import Grouped
+from vqkit.quantizers.gumbel import GumbelQuantize
+from vqkit.quantizers.ibq import IBQ
 from vqkit.quantizers.implicit import ImplicitVQ
 from vqkit.quantizers.latent import LatentQuantize
 from vqkit.quantizers.moment_match import MomentMatch
-from vqkit.quantizers.objectives import CodebookFit, Commitment, CrossEntropyCommitment, Diversity, Orthogonal
+from vqkit.quantizers.objectives import (
+    CodebookFit,
+    Commitment,
+    CrossEntropyCommitment,
+    Diversity,
+    Entropy,
+    Orthogonal,
+    SoftCommitment,
+)
 from vqkit.quantizers.output import (
     LossBreakdown,
     PerturbedInfo,
@@ -27,25 +38,33 @@ from vqkit.quantizers.output import (
     QuantizedWithCodes,
     QuantizedWithInfo,
 )
+from vqkit.quantizers.random_projection import RandomProjectionQuantizer
 from vqkit.quantizers.residual import Residual
 from vqkit.quantizers.residual_vq import GroupedResidualVQ, ResidualVQ
+from vqkit.quantizers.sim_vq import SimVQ
 from vqkit.quantizers.split_rvq import SplitResidualVQ
+from vqkit.quantizers.sq_vae import SQVAE
 from vqkit.quantizers.stage_dropout import StageDropout
 from vqkit.quantizers.vector import VectorQuantize
 
 __all__ = [
     "FSP",
     "FSQ",
+    "IBQ",
+    "SQVAE",
     "CodebookFit",
     "Commitment",
     "CrossEntropyCommitment",
     "DiVeQ",
     "Dither",
     "Diversity",
+    "Entropy",
     "Grouped",
     "GroupedResidualVQ",
+    "GumbelQuantize",
     "GumbelStraightThrough",
     "ImplicitVQ",
+    "IndexBackpropagation",
     "LatentQuantize",
     "LossBreakdown",
     "MomentMatch",
@@ -59,9 +78,12 @@ __all__ = [
     "QuantizedWithCodes",
     "QuantizedWithInfo",
     "Quantizer",
+    "RandomProjectionQuantizer",
     "Residual",
     "ResidualVQ",
     "Rotation",
+    "SimVQ",
+    "SoftCommitment",
     "SplitResidualVQ",
     "StageDropout",
     "StraightThrough",
