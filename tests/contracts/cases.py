@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.contracts.case import DIM, SIZE, Case
-from tests.contracts.families import vector
+from tests.contracts.families import multiscale, vector
 
 FAMILIES: dict[str, Callable[[], list[Case]]] = {
+    "MultiScale": multiscale.cases,
     "VectorQuantize": vector.cases,
 }
 CASES: list[Case] = [case for family in FAMILIES.values() for case in family()]

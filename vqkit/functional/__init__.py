@@ -12,12 +12,14 @@ from vqkit.functional.losses import (
     orthogonal_loss,
 )
 from vqkit.functional.nearest import nearest
+from vqkit.functional.resample import area_down, upsample
 from vqkit.functional.sampling import gumbel_straight_through, sample_codes
 from vqkit.functional.usage import perplexity, usage
 
 __all__ = [
     "CodeSums",
     "KMeans",
+    "area_down",
     "code_sums",
     "codebook_loss",
     "commitment_loss",
@@ -35,5 +37,6 @@ __all__ = [
     "sample_codes",
     "straight_through",
     "synchronous",
+    "upsample",
     "usage",
 ]

@@ -10,8 +10,11 @@ from vqkit.quantizers.estimators import (
     Rotation,
     StraightThrough,
 )
+from vqkit.quantizers.multiscale import MultiScale, NextScale
+from vqkit.quantizers.multiscale_vq import HierarchicalVQ, MultiScaleVQ
 from vqkit.quantizers.objectives import CodebookFit, Commitment, CrossEntropyCommitment, Diversity, Orthogonal
 from vqkit.quantizers.output import LossBreakdown, Quantized, QuantizedWithBreakdown
+from vqkit.quantizers.scale_dropout import NestedDropout, ScaleDropout
 from vqkit.quantizers.vector import VectorQuantize
 
 __all__ = [
@@ -21,7 +24,12 @@ __all__ = [
     "DiVeQ",
     "Diversity",
     "GumbelStraightThrough",
+    "HierarchicalVQ",
     "LossBreakdown",
+    "MultiScale",
+    "MultiScaleVQ",
+    "NestedDropout",
+    "NextScale",
     "NoGradient",
     "NoiseSubstitution",
     "Orthogonal",
@@ -29,6 +37,7 @@ __all__ = [
     "QuantizedWithBreakdown",
     "Quantizer",
     "Rotation",
+    "ScaleDropout",
     "StraightThrough",
     "VectorQuantize",
     "build",

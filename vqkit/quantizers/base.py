@@ -75,7 +75,16 @@ class Quantizer(nn.Module):
         """How many values each of a row's I indices can take."""
         raise NotImplementedError  # abstract: every quantizer has its own
 
+    @property
+    def begun(self) -> bool:
+        """Whether the first training rows have placed what they are to place."""
+        return True
+
     # --- on rows ----------------------------------------------------------------------------------------------------
+
+    def begin_(self, rows: Tensor, valid: Tensor, *, frozen: bool | None = None) -> None:
+        """Place what a first ``step`` would place; for wrappers that know more rows than their first step has."""
+        del rows, valid, frozen
 
     def step(
         self,
@@ -174,13 +183,16 @@ class Quantizer(nn.Module):
         """Rows (N, D), which of them count (N,), and the way back. What does not count is zero, so it poisons no
         gradient.
         """
-        rows, layout = to_rows(x, self.dim, self.channel_dim, self.rank)
+        rows, layout = self._to_rows(x)
         counted = rows_that_count(layout, mask, lens, x.device)
         finite = rows.detach().isfinite().all(1)
         valid = finite if counted is None else finite & counted
         if count:
             self._count_skipped(~finite if counted is None else counted & ~finite)
         return torch.where(valid[:, None], rows, 0), valid, layout
+
+    def _to_rows(self, x: Tensor) -> tuple[Tensor, Layout]:
+        return to_rows(x, self.dim, self.channel_dim, self.rank)
 
     @torch.no_grad()
     def _count_skipped(self, skipped: Tensor) -> None:
