@@ -2,16 +2,26 @@
 
 from vqkit.codebook import Codebook, codebook_warmup
 from vqkit.errors import VqkitError
-from vqkit.quantizers import HierarchicalVQ, MultiScale, MultiScaleVQ, Quantizer, VectorQuantize
+from vqkit.quantizers import (
+    GroupedResidualVQ,
+    HierarchicalVQ,
+    MultiScale,
+    MultiScaleVQ,
+    Quantizer,
+    ResidualVQ,
+    VectorQuantize,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Codebook",
+    "GroupedResidualVQ",
     "HierarchicalVQ",
     "MultiScale",
     "MultiScaleVQ",
     "Quantizer",
+    "ResidualVQ",
     "VectorQuantize",
     "VqkitError",
     "__version__",

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.contracts.case import DIM, SIZE, Case
-from tests.contracts.families import multiscale, vector
+from tests.contracts.families import multiscale, residual, vector
 
 FAMILIES: dict[str, Callable[[], list[Case]]] = {
-    "MultiScale": multiscale.cases,
     "VectorQuantize": vector.cases,
+    "Residual, Grouped": residual.cases,
+    "MultiScale": multiscale.cases,
 }
 CASES: list[Case] = [case for family in FAMILIES.values() for case in family()]
 

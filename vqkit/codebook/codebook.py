@@ -193,17 +193,18 @@ class Codebook(nn.Module):
     @torch.no_grad()
     def prepare_(self, rows: Tensor, valid: Tensor) -> None:
         """Before a training step's search: place the codes if this is the first batch."""
-        if not self.begun:
+        if not self._begun and not self._load_begun():
             self._begin(rows.detach(), valid)
         self._restore_held()
 
     @property
-    def begun(self) -> bool:
-        """Whether the codes are placed; takes over the flag of a state that was copied in without
-        ``load_state_dict``.
-        """
-        if not self._begun:
-            self._begun = bool(self.initialised)
+    def placed(self) -> bool:
+        """Whether the codes lie where they begin: False until the first batch, where the init asks for one."""
+        return self._begun
+
+    def _load_begun(self) -> bool:
+        """Take over the flag of a state that was copied in without ``load_state_dict``."""
+        self._begun = bool(self.initialised)
         return self._begun
 
     def _begin(self, rows: Tensor, valid: Tensor) -> None:

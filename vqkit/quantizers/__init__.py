@@ -10,11 +10,16 @@ from vqkit.quantizers.estimators import (
     Rotation,
     StraightThrough,
 )
+from vqkit.quantizers.grouped import Grouped
+from vqkit.quantizers.implicit import ImplicitVQ
 from vqkit.quantizers.multiscale import MultiScale, NextScale
 from vqkit.quantizers.multiscale_vq import HierarchicalVQ, MultiScaleVQ
 from vqkit.quantizers.objectives import CodebookFit, Commitment, CrossEntropyCommitment, Diversity, Orthogonal
-from vqkit.quantizers.output import LossBreakdown, Quantized, QuantizedWithBreakdown
-from vqkit.quantizers.scale_dropout import NestedDropout, ScaleDropout
+from vqkit.quantizers.output import LossBreakdown, Quantized, QuantizedWithBreakdown, QuantizedWithCodes
+from vqkit.quantizers.residual import Residual
+from vqkit.quantizers.residual_vq import GroupedResidualVQ, ResidualVQ
+from vqkit.quantizers.split_rvq import SplitResidualVQ
+from vqkit.quantizers.stage_dropout import StageDropout
 from vqkit.quantizers.vector import VectorQuantize
 
 __all__ = [
@@ -23,21 +28,27 @@ __all__ = [
     "CrossEntropyCommitment",
     "DiVeQ",
     "Diversity",
+    "Grouped",
+    "GroupedResidualVQ",
     "GumbelStraightThrough",
     "HierarchicalVQ",
+    "ImplicitVQ",
     "LossBreakdown",
     "MultiScale",
     "MultiScaleVQ",
-    "NestedDropout",
     "NextScale",
     "NoGradient",
     "NoiseSubstitution",
     "Orthogonal",
     "Quantized",
     "QuantizedWithBreakdown",
+    "QuantizedWithCodes",
     "Quantizer",
+    "Residual",
+    "ResidualVQ",
     "Rotation",
-    "ScaleDropout",
+    "SplitResidualVQ",
+    "StageDropout",
     "StraightThrough",
     "VectorQuantize",
     "build",

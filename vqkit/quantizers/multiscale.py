@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vqkit import functional
+from vqkit.codebook import Codebook
 from vqkit.codebook.window import UsageWindow
 from vqkit.errors import bad_type, bad_value
 from vqkit.functional.lookup import check_code_range
@@ -19,8 +20,8 @@ from vqkit.quantizers.config import registered
 from vqkit.quantizers.estimators import Estimator, StraightThrough, estimate
 from vqkit.quantizers.output import Quantized
 from vqkit.quantizers.phi import Phis
-from vqkit.quantizers.scale_dropout import Dropout
 from vqkit.quantizers.scales import Size, parse_scales
+from vqkit.quantizers.stage_dropout import DropoutClock, StageDropout
 from vqkit.shapes import check_choice, check_indices, check_number, check_shape
 
 
@@ -66,7 +67,7 @@ class MultiScale(Quantizer):
         interpolation: ``"cubic"`` or ``"linear"``.
         commitment_weight: β. fit_weight: γ.
         estimator: how the output's gradient reaches ``x``, ``StraightThrough()`` by default.
-        dropout: ``ScaleDropout`` or ``NestedDropout``: scales to leave out of a training step; None for none.
+        dropout: train with fewer scales at random, always some first ones.
         channel_dim: the axis of the channels; of the others the first is the batch.
         usage_window: tokens of each scale over which usage and perplexity are counted.
 
@@ -88,7 +89,6 @@ class MultiScale(Quantizer):
     index_axis = True
     quantizers: Sequence[Quantizer]
     windows: Sequence[UsageWindow]
-    clock: Tensor
 
     def __init__(
         self,
@@ -103,41 +103,31 @@ class MultiScale(Quantizer):
         commitment_weight: float = 0.25,
         fit_weight: float = 1.0,
         estimator: Estimator | None = None,
-        dropout: Dropout | None = None,
+        dropout: StageDropout | None = None,
         channel_dim: int = 1,
         usage_window: int = 65_536,
     ):
         given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        each = [quantizer] if isinstance(quantizer, Quantizer) else _checked(quantizer)
+        self.shared = isinstance(quantizer, Quantizer)
+        each = [quantizer] if isinstance(quantizer, Quantizer) else _one_a_scale(quantizer, len(scales))
         super().__init__(each[0].dim, channel_dim)
         self._arguments = given
         self.scales = parse_scales(scales, size, spatial_axes)
-        self.shared = isinstance(quantizer, Quantizer)
-        S, rank = len(self.scales.sizes), self.scales.axes + 2
-        if not self.shared and len(each) != S:
-            raise bad_value("quantizer", f"one, or one for each of {S} scales", f"{len(each)} of them")
-        if isinstance(channel_dim, bool) or not isinstance(channel_dim, int):
-            raise bad_type("channel_dim", "an int", channel_dim)
-        if not -rank <= channel_dim < rank:
-            raise bad_value("channel_dim", f"an axis of {rank}", channel_dim)
+        S = len(self.scales.sizes)
+        self.axis = _checked_axis(channel_dim, self.scales.axes + 2)
+        if any(q.conditioned or isinstance(q, MultiScale) for q in each):
+            raise bad_value("quantizer", "one that quantizes each row by itself", type(each[0]).__name__)
         if estimator is not None and not callable(estimator):
             raise bad_type("estimator", "an estimator of vqkit.quantizers, such as Rotation()", estimator)
-        if dropout is not None and (isinstance(dropout, type) or not hasattr(dropout, "kept")):
-            raise bad_type("dropout", "ScaleDropout, NestedDropout, or None", dropout)
-        for q in each:
-            if (q.dim, len(q.index_sizes), q.index_axis) != (self.dim, len(each[0].index_sizes), each[0].index_axis):
-                raise bad_value("quantizer", f"as many indices a row, and dim {self.dim}, at every scale", q)
-            if q.conditioned or isinstance(q, MultiScale):
-                raise bad_value("quantizer", "one that quantizes each row by itself", type(q).__name__)
+        if dropout is not None and not isinstance(dropout, StageDropout):
+            raise bad_type("dropout", "a StageDropout or None", dropout)
         self.quantizers = nn.ModuleList(each)  # pyright: ignore[reportAttributeAccessIssue]
         self.phis = Phis(self.dim, self.scales.axes, S, quant_resi, share_quant_resi)
         self.interpolation = check_choice("interpolation", interpolation, MODES)
         self.beta = check_number("commitment_weight", commitment_weight, 0)
         self.gamma = check_number("fit_weight", fit_weight, 0)
         self.estimator: Estimator = estimator or StraightThrough()
-        self.dropout = dropout
-        if dropout is not None:
-            self.register_buffer("clock", torch.zeros((), dtype=torch.int64))
+        self.dropout = None if dropout is None else DropoutClock(dropout, S)
         windows = (UsageWindow(len(q.index_sizes), max(q.index_sizes), usage_window) for q in self._each())
         self.windows = nn.ModuleList(windows)  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -168,15 +158,12 @@ class MultiScale(Quantizer):
         pairs = zip(self._each(), self.scales.tokens, strict=True)
         return tuple(size for quantizer, n in pairs for size in quantizer.index_sizes * n)
 
-    @property
-    def begun(self) -> bool:
-        return all(quantizer.begun for quantizer in self._each())
-
+    @torch.no_grad()
     def begin_(self, rows: Tensor, valid: Tensor, *, frozen: bool | None = None) -> None:
         """Place what waits for rows, from those of every scale, were each scale to pass on its averages unrounded: a
         coarse scale has too few rows of its own, and those it will have hang on codes that are not there yet.
         """
-        x, seen = self._maps(rows).detach(), []
+        x, seen = self._maps(rows), []
         f_hat = torch.zeros_like(x)
         for s in range(len(self.scales.sizes)):
             seen.append(self._tokens(area_down(x - f_hat, self.scales.sizes[s])))
@@ -194,35 +181,34 @@ class MultiScale(Quantizer):
         given: Tensor | None = None,
         more: bool = False,
     ) -> Step:
-        if self.training and not frozen and not self.begun:
+        x, S = self._maps(rows), len(self.scales.sizes)
+        learning = self.training and not frozen
+        if learning and not all(book.placed for book in self.modules() if isinstance(book, Codebook)):
             self.begin_(rows, valid, frozen=frozen)
-        x, chosen = self._maps(rows), None if given is None else self.scales.columns(given, self._width)
-        f_hat, loss, found = torch.zeros_like(x), x.new_zeros(()), []
-        kept_S = self._kept_(len(self.scales.sizes), x.device, learn=self.training and not frozen and not more)
+        kept_B = None if self.dropout is None or not self.training else self.dropout.kept_(len(rows), tick=learning)
+        chosen = [None] * S if given is None else self.scales.columns(given, self._width)
+        f_hat, losses, found = torch.zeros_like(x), [], []
         for s, quantizer in enumerate(self._each()):
-            counts = valid & kept_S[s]
-            tokens, counted = self._pooled(x - f_hat.detach(), counts, s)
-            last = not self.shared or s == len(kept_S) - 1
-            step = quantizer.step(
-                tokens, counted, frozen=frozen, given=chosen[s] if chosen else None, more=more or not last
-            )
-            # A projection within learns from the fit by its own estimator; the residual itself gets no gradient there.
-            code = step.code if quantizer.straight else step.code.detach()
-            if not quantizer.straight:
-                code = functional.straight_through(step.through(tokens.detach()), code)
-            f_hat = f_hat + self._added(code, step.indices, s)
-            loss = loss + torch.where(kept_S[s], step.loss + self._map_loss(x, f_hat, counts), 0)
+            valid_B = valid if kept_B is None else valid & (kept_B > s)
+            tokens, counted = self._pooled(x - f_hat.detach(), valid_B, s)
+            later = more or (self.shared and s < S - 1)
+            step = quantizer.step(tokens, counted, frozen=frozen, given=chosen[s], more=later)
+            f_hat = f_hat + self._added(_fitted(quantizer, step, tokens), step.indices, s)
+            losses.append(step.loss.sum() + self._map_loss(x, f_hat, valid_B))
             found.append(step.indices)
-        if self.training and not frozen:
-            for window, indices in zip(self.windows, found, strict=True):
-                window.record_(indices.t())
+            if learning:
+                self.windows[s].record_(step.indices.t())
+        loss = torch.stack(losses)
+        if kept_B is not None:
+            used_S = (kept_B[:, None] > torch.arange(S, device=x.device)).any(0)
+            loss = torch.where(used_S, loss, 0) * S / used_S.sum().clamp(min=1)
 
         def through(again: Tensor) -> Tensor:
             tokens, q = self._tokens(self._maps(again, again.dtype)), self._tokens(f_hat).to(again.dtype)
             y = estimate(self.estimator, tokens, q, training=self.training)
             return y.reshape(len(again), again.shape[1] // self.dim, self.dim).mT.reshape(again.shape)
 
-        return Step(f_hat.flatten(1), self.scales.one_row(found), loss / kept_S.sum(), valid, through)
+        return Step(f_hat.flatten(1), self.scales.one_row(found), loss.mean(), valid, through)
 
     def encode_rows(self, rows: Tensor, valid: Tensor) -> Tensor:
         x, found = self._maps(rows), []
@@ -299,7 +285,7 @@ class MultiScale(Quantizer):
         rows = check_code_range(indices.reshape(-1, self._width), quantizer.index_sizes)
         added = self._added(quantizer.decode_rows(rows), rows, scale)
         if f_hat is not None:
-            before, _ = to_maps(f_hat, self.dim, self.scales.full, self.channel_dim, ())
+            before, _ = to_maps(f_hat, self.dim, self.scales.full, self.axis, ())
             added = self._maps(before) + added
         after = self.scales.sizes[scale + 1 : scale + 2]
         tokens = self._by_map(area_down(added, after[0])) if after else None
@@ -307,14 +293,15 @@ class MultiScale(Quantizer):
 
     def usage(self) -> Tensor:
         """Share of codes drawn by the last training tokens of each scale: (S,) float64, or (S, I)."""
-        return self._per_scale([window.usage() for window in self.windows])
+        hit = torch.stack([(window.usage() * window.size).round() for window in self.windows])
+        return self._per_scale(hit / hit.new_tensor([quantizer.index_sizes for quantizer in self._each()]))
 
     def perplexity(self) -> Tensor:
         """Perplexity of the codes drawn by the last training tokens of each scale: (S,) float64, or (S, I)."""
-        return self._per_scale([window.perplexity() for window in self.windows])
+        return self._per_scale(torch.stack([window.perplexity() for window in self.windows]))
 
-    def _per_scale(self, values: list[Tensor]) -> Tensor:
-        return torch.stack(values).reshape(len(values), *self._tail)
+    def _per_scale(self, values_SI: Tensor) -> Tensor:
+        return values_SI.reshape(len(values_SI), *self._tail)
 
     # --- from rows to maps, to tokens, and back -----------------------------------------------------------------------
 
@@ -325,15 +312,15 @@ class MultiScale(Quantizer):
 
     @property
     def _tail(self) -> tuple[int, ...]:
-        """(I,) where indices have an axis of them."""
-        return (self._width,) if self._each()[0].index_axis else ()
+        """(I,) where a token has an axis of indices."""
+        return (self._width,) if self._each()[0].index_axis or self._width > 1 else ()
 
     def _layout(self, batch: int) -> MapLayout:
         columns = (sum(self.scales.tokens), *self._tail)
-        return MapLayout((batch,), self.channel_dim % (self.scales.axes + 2), self.dim, self.scales.full, columns)
+        return MapLayout((batch,), self.axis, self.dim, self.scales.full, columns)
 
     def _to_rows(self, x: Tensor) -> tuple[Tensor, Layout]:
-        return to_maps(x, self.dim, self.scales.full, self.channel_dim, (sum(self.scales.tokens), *self._tail))
+        return to_maps(x, self.dim, self.scales.full, self.axis, (sum(self.scales.tokens), *self._tail))
 
     def _maps(self, rows: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Rows (B, C·P) as maps (B, C, *size); float32, so that ``decode`` adds up the same numbers."""
@@ -372,20 +359,31 @@ class MultiScale(Quantizer):
         commitment = functional.commitment_loss(rows, reached, valid)
         return self.beta * commitment + self.gamma * functional.codebook_loss(rows, reached, valid)
 
-    def _kept_(self, scales: int, device: torch.device, learn: bool) -> Tensor:
-        """Which scales this step keeps, (S,) bool; the next one draws anew if this one learns."""
-        if self.dropout is None or not self.training:
-            return torch.ones(scales, dtype=torch.bool, device=device)
-        kept_S = self.dropout.kept(self.clock, scales)
-        if learn:
-            self.clock.add_(1)
-        return kept_S
+
+def _fitted(quantizer: Quantizer, step: Step, tokens: Tensor) -> Tensor:
+    """A step's code, with the gradient that the fit of f̂ sends into the quantizer, and none to the residual.
+
+    Straight quantizers learn at their codes; into projections the gradient gets by the quantizer's own estimator.
+    """
+    if quantizer.straight:
+        return step.code
+    return functional.straight_through(step.through(tokens.detach()), step.code.detach())
 
 
-def _checked(quantizers: object) -> list[Quantizer]:
-    if not isinstance(quantizers, Sequence) or not quantizers:
+def _one_a_scale(quantizers: object, scales: int) -> list[Quantizer]:
+    if not isinstance(quantizers, Sequence) or not all(isinstance(q, Quantizer) for q in quantizers):
         raise bad_type("quantizer", "a vqkit quantizer, or a sequence of them", quantizers)
-    for quantizer in quantizers:
-        if not isinstance(quantizer, Quantizer):
-            raise bad_type("quantizer", "vqkit quantizers", quantizer)
+    if len(quantizers) != scales or len({id(q) for q in quantizers}) != scales:
+        raise bad_value("quantizer", f"one, or a different one for each of {scales} scales", f"{len(quantizers)}")
+    shapes = {(q.dim, len(q.index_sizes), q.index_axis) for q in quantizers}
+    if len(shapes) > 1:
+        raise bad_value("quantizer", "one width and as many indices a row at every scale", sorted(shapes))
     return list(quantizers)
+
+
+def _checked_axis(channel_dim: object, rank: int) -> int:
+    if isinstance(channel_dim, bool) or not isinstance(channel_dim, int):
+        raise bad_type("channel_dim", "an int", channel_dim)
+    if not -rank <= channel_dim < rank:
+        raise bad_value("channel_dim", f"an axis of {rank}", channel_dim)
+    return channel_dim % rank

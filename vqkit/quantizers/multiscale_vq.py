@@ -10,8 +10,8 @@ from vqkit.quantizers.config import registered
 from vqkit.quantizers.estimators import Estimator, Rotation
 from vqkit.quantizers.flat import POLICY_OF
 from vqkit.quantizers.multiscale import MultiScale
-from vqkit.quantizers.scale_dropout import Dropout, NestedDropout
 from vqkit.quantizers.scales import Size
+from vqkit.quantizers.stage_dropout import StageDropout
 from vqkit.quantizers.vector import VectorQuantize
 
 
@@ -50,7 +50,7 @@ class MultiScaleVQ(MultiScale):
         commitment_weight: float = 0.25,
         fit_weight: float = 1.0,
         estimator: Estimator | None = None,
-        dropout: Dropout | None = None,
+        dropout: StageDropout | None = None,
         channel_dim: int = 1,
         usage_window: int = 65_536,
         **options: Any,
@@ -86,7 +86,8 @@ class HierarchicalVQ(MultiScaleVQ):
         decay, kmeans_init, kmeans_iters, threshold_ema_dead_code, stochastic_sample_codes, sample_codebook_temp,
             orthogonal_reg_weight, orthogonal_reg_max_codes, orthogonal_reg_active_codes_only: as ``VectorQuantize``.
         commitment_weight: β of the running sums. rotation_trick: the estimator from the sum of all scales to ``x``.
-        nested_dropout: how often a training step keeps but some first scales, at least ``nested_dropout_min_levels``.
+        nested_dropout: how often a training step keeps as many first scales as are drawn, at least
+            ``nested_dropout_min_levels``.
         accept_image_fmap, accept_3d_fmap: two or three spatial axes; neither means one.
         size: of the maps, the last scale by default.
 
@@ -147,7 +148,7 @@ class HierarchicalVQ(MultiScaleVQ):
             interpolation="linear",
             commitment_weight=commitment_weight,
             estimator=Rotation() if rotation_trick else None,
-            dropout=NestedDropout(nested_dropout, nested_dropout_min_levels) if nested_dropout else None,
+            dropout=StageDropout(nested_dropout, nested_dropout_min_levels - 1) if nested_dropout else None,
             channel_dim=1 if channel_first else -1,
             sync_codebook=sync_codebook is not False,
             decay=decay,

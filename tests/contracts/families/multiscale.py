@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from tests.contracts.case import DIM, SIZE, Case
-from vqkit import HierarchicalVQ, MultiScale, MultiScaleVQ, VectorQuantize
+from vqkit import HierarchicalVQ, MultiScale, MultiScaleVQ, ResidualVQ, VectorQuantize
 from vqkit.codebook import KMeansInit, ReplaceStale
 from vqkit.functional import straight_through
-from vqkit.quantizers import Commitment, Diversity, Quantizer, Rotation
+from vqkit.quantizers import Commitment, Diversity, Grouped, Quantizer, Residual, Rotation, StageDropout
 from vqkit.quantizers.base import Step
 from vqkit.quantizers.projections import Projections
 
@@ -54,8 +54,8 @@ class Rounding(Quantizer):
         return Step(self.maps.outward(values), indices, rows.new_zeros((), dtype=torch.float32), valid, through)
 
 
-def _around(quantizer: dict[str, Any], **options: Any) -> Callable[[], Quantizer]:
-    return lambda: MultiScale(VectorQuantize(DIM, SIZE, **quantizer), SCALES, **options)
+def _around(table: dict[str, Any]) -> Callable[[], Quantizer]:
+    return lambda: MultiScale(VectorQuantize(DIM, SIZE, **table), SCALES)
 
 
 def _vq(scales: Any = SCALES, codes: Any = SIZE, **options: Any) -> Callable[[], Quantizer]:
@@ -95,6 +95,8 @@ PYRAMIDS: dict[str, tuple[Callable[[], Quantizer], tuple[int, ...]]] = {
     "table_each": (_vq(codes=(4, 8, 12, 16), init=KMeansInit()), IMAGE),
     "rotation": (_vq(estimator=Rotation()), IMAGE),
     "no_losses": (_vq(commitment_weight=0.0, fit_weight=0.0), IMAGE),
+    "dropout": (_vq(dropout=StageDropout()), IMAGE),
+    "dropout_each_map": (_vq(dropout=StageDropout(0.7, cutoff=1, per_sample=True)), IMAGE),
     "in_order": (lambda: MultiScale([VectorQuantize(DIM, n) for n in (4, 8)], (2, 4)), IMAGE),
 }
 
@@ -104,18 +106,35 @@ PEER: dict[str, tuple[Callable[[], Quantizer], tuple[int, ...]]] = {
     "volume": (_peer(scales=(1, 2), accept_3d_fmap=True), (2, DIM, 2, 2, 2)),
     "last": (_peer(accept_image_fmap=True, channel_first=False, rotation_trick=True), (2, 4, 4, DIM)),
     "apart": (_peer(accept_image_fmap=True, shared_codebook=False, share_quant_resi=-1), IMAGE),
+    "nested_dropout": (_peer(accept_image_fmap=True, nested_dropout=0.9, nested_dropout_min_levels=2), IMAGE),
+    "stochastic": (_peer(accept_image_fmap=True, stochastic_sample_codes=True), IMAGE),
     "orthogonal": (_peer(accept_image_fmap=True, orthogonal_reg_weight=1.0, threshold_ema_dead_code=0), IMAGE),
 }
 
 
+def _case(name: str, make: Callable[[], Quantizer], shape: tuple[int, ...] = IMAGE) -> Case:
+    projects = "projected" in name or "rounding" in name
+    return Case(name, make, shape, pools=True, projects=projects, drops="dropout" in name, draws="stochastic" in name)
+
+
+def _residual(**options: Any) -> Callable[[], Quantizer]:
+    return lambda: MultiScale(ResidualVQ(DIM, 2, SIZE, **options), SCALES)
+
+
+WRAPPED: dict[str, Callable[[], Quantizer]] = {
+    "rounding": lambda: MultiScale(Rounding(DIM), SCALES),
+    "residual": _residual(kmeans_init=True),
+    "residual_shared": _residual(shared_codebook=True),
+    "residual_projected": _residual(codebook_dim=5),
+    "residual_dropout": _residual(quantize_dropout=True),
+    "groups": lambda: MultiScale(Grouped([VectorQuantize(w, SIZE, kmeans_init=True) for w in (4, 8)]), SCALES),
+    "residuals_each": lambda: MultiScale([Residual(VectorQuantize(DIM, n), 2) for n in (4, 8)], (2, 4)),
+}
+
+
 def cases() -> list[Case]:
-    rounding = Case("MultiScale-rounding", lambda: MultiScale(Rounding(DIM), SCALES), IMAGE, pools=True, projects=True)
-    around = [
-        Case(f"MultiScale-{name}", _around(table), IMAGE, pools=True, projects=name.startswith("projected"))
-        for name, table in TABLES.items()
-    ]
-    pyramids = [Case(f"MultiScaleVQ-{name}", make, shape, pools=True) for name, (make, shape) in PYRAMIDS.items()]
-    drawn = _peer(accept_image_fmap=True, stochastic_sample_codes=True)
-    stochastic = Case("HierarchicalVQ-stochastic", drawn, IMAGE, draws=True, pools=True)
-    peer = [Case(f"HierarchicalVQ-{name}", make, shape, pools=True) for name, (make, shape) in PEER.items()]
-    return [rounding, *around, *pyramids, *peer, stochastic]
+    wrapped = [_case(f"MultiScale-{name}", make) for name, make in WRAPPED.items()]
+    tables = [_case(f"MultiScale-{name}", _around(table)) for name, table in TABLES.items()]
+    pyramids = [_case(f"MultiScaleVQ-{name}", *made) for name, made in PYRAMIDS.items()]
+    peer = [_case(f"HierarchicalVQ-{name}", *made) for name, made in PEER.items()]
+    return [*wrapped, *tables, *pyramids, *peer]
