@@ -165,12 +165,14 @@ class MultiScale(Quantizer):
         """
         x, seen = self._maps(rows), []
         f_hat = torch.zeros_like(x)
-        for s in range(len(self.scales.sizes)):
-            seen.append(self._tokens(area_down(x - f_hat, self.scales.sizes[s])))
-            f_hat = f_hat + self._full_size(seen[-1], s)
-        counted = torch.cat([valid.repeat_interleave(n) for n in self.scales.tokens])
+        for s, size in enumerate(self.scales.sizes):
+            seen.append(self._by_map(area_down(x - f_hat, size)))
+            f_hat = f_hat + self._full_size(seen[-1].flatten(0, 1), s)
+        # Map after map, so that ranks and one process see the same order.
+        tokens = torch.cat(seen, 1)
+        counted = valid.repeat_interleave(tokens.shape[1])
         for quantizer in self.quantizers:
-            quantizer.begin_(torch.cat(seen), counted, frozen=frozen)
+            quantizer.begin_(tokens.flatten(0, 1), counted, frozen=frozen)
 
     def step(
         self,
