@@ -1,0 +1,1 @@
+"""Other libraries' vocabularies and checkpoints, over vqkit's own engine."""
