@@ -24,6 +24,31 @@ def test_rows_and_back(shape: list[int], axis: int):
     assert same == layout
 
 
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((3,), 0), ((5, 3), 1), ((2, 5, 3), 2), ((2, 3, 4, 5), 1), ((2, 3, 4, 5, 6), 1)], ids=str
+)
+@pytest.mark.parametrize("columns", [None, 2])
+def test_auto_takes_channels_last_up_to_rank_3_and_second_from_rank_4(shape, axis, columns):
+    x = torch.arange(float(torch.Size(shape).numel())).reshape(shape)
+    rows, layout = to_rows(x, 3, None)
+    assert layout.channel_dim == axis
+    assert torch.equal(rows, x.movedim(axis, -1).reshape(-1, 3))
+    assert torch.equal(layout.restore(rows), x)
+    indices = torch.zeros((*layout.positions, *([] if columns is None else [columns])), dtype=torch.int64)
+    assert layout_of_indices(indices, None, columns)[1] == layout
+
+
+@pytest.mark.parametrize("channel_dim", [None, -1, 0])
+def test_a_scalar_has_no_channel_axis(channel_dim):
+    with pytest.raises(ArgumentError, match="x: expected a tensor with a channel axis"):
+        to_rows(torch.zeros(()), 1, channel_dim)
+
+
+def test_auto_names_the_axis_it_takes():
+    with pytest.raises(ArgumentError, match="3 channels along axis 1, got 5"):
+        to_rows(torch.zeros(2, 5, 4, 3), 3, None)
+
+
 def test_lens_count_the_first_rows_of_each_sequence():
     _, layout = to_rows(torch.zeros(3, 4, 2), 2)
     counted = rows_that_count(layout, None, torch.tensor([4, 0, 2]), torch.device("cpu"))

@@ -28,11 +28,26 @@ class Layout:
         return indices.reshape((*self.positions, *indices.shape[1:]))
 
 
-def to_rows(x: Tensor, dim: int, channel_dim: int = -1, rank: int | None = None) -> tuple[Tensor, Layout]:
+def channel_axis(channel_dim: int | None, rank: int) -> int | None:
+    """The channel axis, >= 0, of a tensor of ``rank`` axes; None if it has no such axis.
+
+    ``channel_dim=None`` stands for "auto": the last axis up to rank 3, as in sequences; the second from rank 4 on, as
+    in images and video.
+
+    >>> channel_axis(-1, 4), channel_axis(None, 3), channel_axis(None, 4), channel_axis(2, 1)
+    (3, 2, 1, None)
+    """
+    if channel_dim is None:
+        channel_dim = -1 if rank <= 3 else 1
+    return channel_dim % rank if -rank <= channel_dim < rank else None
+
+
+def to_rows(x: Tensor, dim: int, channel_dim: int | None = -1, rank: int | None = None) -> tuple[Tensor, Layout]:
     """Flatten ``x`` to rows (N, dim).
 
     Args:
-        x: floating point, rank 1 upward, ``dim`` wide along ``channel_dim``. rank: insist on this many axes.
+        x: floating point, rank 1 upward, ``dim`` wide along ``channel_dim``. channel_dim: None: auto, see
+            ``channel_axis``. rank: insist on this many axes.
 
     Raises:
         ArgumentError: a rank or width that does not fit. ArgumentTypeError: not a floating-point tensor.
@@ -46,26 +61,31 @@ def to_rows(x: Tensor, dim: int, channel_dim: int = -1, rank: int | None = None)
     check_float("x", x)
     if rank is not None and x.ndim != rank:
         raise bad_value("x", f"{rank} axes with {dim} channels along axis {channel_dim}", f"shape {tuple(x.shape)}")
-    if not -x.ndim <= channel_dim < x.ndim:
-        raise bad_value("x", f"a tensor with a channel axis {channel_dim}", f"shape {tuple(x.shape)}")
-    axis = channel_dim % x.ndim
+    axis = channel_axis(channel_dim, x.ndim)
+    if axis is None:
+        which = "" if channel_dim is None else f" {channel_dim}"
+        raise bad_value("x", f"a tensor with a channel axis{which}", f"shape {tuple(x.shape)}")
     if x.shape[axis] != dim:
-        raise bad_value("x", f"{dim} channels along axis {channel_dim}", f"{x.shape[axis]}, of shape {tuple(x.shape)}")
+        named = axis if channel_dim is None else channel_dim
+        raise bad_value("x", f"{dim} channels along axis {named}", f"{x.shape[axis]}, of shape {tuple(x.shape)}")
     last = x.movedim(axis, -1)
     layout = Layout(tuple(last.shape[:-1]), axis)
     return last.reshape(last.shape[:-1].numel(), dim), layout
 
 
-def layout_of_indices(indices: Tensor, channel_dim: int = -1, columns: int | None = None) -> tuple[Tensor, Layout]:
+def layout_of_indices(
+    indices: Tensor, channel_dim: int | None = -1, columns: int | None = None
+) -> tuple[Tensor, Layout]:
     """Indices (positions[, columns]) to (N, columns), and the layout of what they decode to; None: one, no axis."""
     check_indices("indices", indices)
     if columns is not None and (indices.ndim == 0 or indices.shape[-1] != columns):
         raise bad_value("indices", f"a last axis of {columns}, one a codebook", f"shape {tuple(indices.shape)}")
     positions = indices.shape if columns is None else indices.shape[:-1]
     rank = len(positions) + 1
-    if not -rank <= channel_dim < rank:
+    axis = channel_axis(channel_dim, rank)
+    if axis is None:
         raise bad_value("indices", f"positions around a channel axis {channel_dim}", f"shape {tuple(indices.shape)}")
-    return indices.reshape(positions.numel(), columns or 1), Layout(tuple(positions), channel_dim % rank)
+    return indices.reshape(positions.numel(), columns or 1), Layout(tuple(positions), axis)
 
 
 def rows_that_count(layout: Layout, mask: Tensor | None, lens: Tensor | None, device: torch.device) -> Tensor | None:

@@ -22,7 +22,8 @@ class Case:
     draws: training consumes torch's random numbers, so reshaped batches differ. noisy: the training output is not a
     code. projects: a learned map lies between input and codes, and may round differently in another batch.
     pools: rows are not quantized one by one, so what holds row by row does not apply.
-    counts: it knows its usage. options: what it was made of.
+    counts: it knows its usage. drops: training leaves out stages at random.
+    moves_within: codes move within the forward, before later stages see what is left. options: what it was made of.
     """
 
     name: str
@@ -33,6 +34,8 @@ class Case:
     projects: bool = False
     pools: bool = False
     counts: bool = True
+    drops: bool = False
+    moves_within: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -7,6 +7,7 @@ import torch
 
 from tests.contracts.cases import CASES, DIM, Case
 from tests.contracts.compare import assert_same_state, flat_state, gradients, loss_of, positions_of, tables
+from vqkit.layout import channel_axis
 
 ROW_WISE = [c for c in CASES if not c.pools]
 SEQUENCES = [c for c in ROW_WISE if not c.draws and c.rows_last]
@@ -19,7 +20,7 @@ def _step(case: Case, x: torch.Tensor, **masking: torch.Tensor):
     out = quantizer(x, **masking)
     quantizer.zero_grad()
     weights = torch.linspace(0.5, 2, DIM)
-    channel = quantizer.channel_dim % x.ndim
+    channel = channel_axis(quantizer.channel_dim, x.ndim)
     # Outputs of rows that do not count may be the input itself, which must not enter the comparison.
     counted = (quantizer.columns(out.indices)[0] >= 0).any(-1).reshape(positions_of(x, channel))
     kept = out.quantized.movedim(channel, -1)[counted]
@@ -31,7 +32,7 @@ def _step(case: Case, x: torch.Tensor, **masking: torch.Tensor):
 @pytest.mark.parametrize("case", ROW_WISE, ids=lambda c: c.name)
 def test_an_all_true_mask_is_no_mask(case: Case):
     x = case.x(3)
-    channel = case.build().channel_dim % x.ndim
+    channel = channel_axis(case.build().channel_dim, x.ndim)
     mask = torch.ones(positions_of(x, channel), dtype=torch.bool)
     out, indices, grad, parameter_grads, state = _step(case, x, mask=mask)
     plain, plain_indices, plain_grad, plain_parameter_grads, plain_state = _step(case, x)
@@ -72,7 +73,7 @@ def test_padding_is_as_if_it_were_not_there(steady: Case, garbage: float, by: st
 def test_a_fully_masked_batch_teaches_nothing(case: Case):
     quantizer = case.trained().train()
     x = case.x(3)
-    mask = torch.zeros(positions_of(x, quantizer.channel_dim % x.ndim), dtype=torch.bool)
+    mask = torch.zeros(positions_of(x, channel_axis(quantizer.channel_dim, x.ndim)), dtype=torch.bool)
     before = [book.codes().detach().clone() for book in tables(quantizer)]
     out = quantizer(x, mask=mask)
     assert bool((out.indices == -1).all())

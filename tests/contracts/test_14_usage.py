@@ -16,7 +16,8 @@ from vqkit.codebook import load_usage_state, usage_state
 def test_usage_lies_in_its_range(case: Case):
     quantizer = case.trained()
     usage, perplexity = quantizer.usage(), quantizer.perplexity()
-    assert bool(((usage > 0) & (usage <= 1)).all())
+    assert bool(((usage >= 0) & (usage <= 1)).all())
+    assert bool((usage > 0).all()) or case.drops
     assert bool(((perplexity >= 1) & (perplexity <= max(quantizer.index_sizes))).all())
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch import nn
-
-from vqkit.codebook.codebook import Codebook
 
 
 @contextmanager
@@ -26,12 +25,12 @@ def accumulating(model: nn.Module, defer: bool = True) -> Iterator[None]:
     >>> bool((vq.codebook == before).all())
     True
     """
-    books = [module for module in model.modules() if isinstance(module, Codebook)]
-    before = [book.accumulating for book in books]
-    for book in books:
-        book.accumulating = book.accumulating or defer
+    learners: list[Any] = [module for module in model.modules() if hasattr(module, "accumulating")]
+    before = [module.accumulating for module in learners]
+    for module in learners:
+        module.accumulating = module.accumulating or defer
     try:
         yield
     finally:
-        for book, value in zip(books, before, strict=True):
-            book.accumulating = value
+        for module, value in zip(learners, before, strict=True):
+            module.accumulating = value

@@ -197,6 +197,11 @@ class Codebook(nn.Module):
             self._begin(rows.detach(), valid)
         self._restore_held()
 
+    @property
+    def placed(self) -> bool:
+        """Whether the codes lie where they begin: False until the first batch, where the init asks for one."""
+        return self._begun
+
     def _load_begun(self) -> bool:
         """Take over the flag of a state that was copied in without ``load_state_dict``."""
         self._begun = bool(self.initialised)

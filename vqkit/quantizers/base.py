@@ -41,10 +41,12 @@ class Quantizer(nn.Module):
     """Base of all quantizers: ``encode(x) -> indices`` and ``decode(indices) -> quantized`` are pure.
 
     Attributes:
-        dim: width of the vectors. channel_dim: their axis. config: the constructor's arguments, JSON-able.
+        dim: width of the vectors. channel_dim: their axis; None: auto (``layout.channel_axis``).
+        config: the constructor's arguments, JSON-able.
         index_axis: whether indices have a last axis of I indices a row.
         straight: whether a straight-through gradient is the identity: no projection, no squashing on the way.
         conditioned: whether ``step`` and ``decode_rows`` take a ``context``, the sum of the stages before.
+        step_options: what ``step`` takes besides: ``temperature`` to draw codes with, ``targets`` (N, I) of its loss.
         window: which indices the last training rows had; None where tables within keep their own.
     """
 
@@ -52,9 +54,10 @@ class Quantizer(nn.Module):
     index_axis: bool = False
     straight: bool = True
     conditioned: bool = False
+    step_options: frozenset[str] = frozenset()
     window: UsageWindow | None = None
 
-    def __init__(self, dim: int, channel_dim: int = -1, rank: int | None = None):
+    def __init__(self, dim: int, channel_dim: int | None = -1, rank: int | None = None):
         super().__init__()
         self.dim = check_int("dim", dim)
         self.channel_dim, self.rank = channel_dim, rank

@@ -10,7 +10,7 @@ from typing import Any
 
 from vqkit import codebook as codebook_policies
 from vqkit.errors import ArgumentError, VqkitError, bad_type, bad_value
-from vqkit.quantizers import estimators, objectives
+from vqkit.quantizers import estimators, objectives, stage_dropout
 
 _QUANTIZERS: dict[str, type] = {}
 
@@ -22,7 +22,7 @@ def registered(cls: type) -> type:
 
 
 def _policies() -> dict[str, type]:
-    rooms = (codebook_policies, estimators, objectives)
+    rooms = (codebook_policies, estimators, objectives, stage_dropout)
     found = (value for room in rooms for value in vars(room).values() if isinstance(value, type))
     return {cls.__name__: cls for cls in found if dataclasses.is_dataclass(cls)}
 
@@ -33,6 +33,10 @@ def to_json(name: str, value: Any) -> Any:
         return value
     if isinstance(value, (list, tuple)):
         return [to_json(name, item) for item in value]
+    if isinstance(value, Mapping) and "type" not in value:
+        return {key: to_json(f"{name}.{key}", item) for key, item in value.items()}
+    if type(value) in _QUANTIZERS.values():
+        return getattr(value, "config")  # noqa: B009 - typed by the registry alone
     if dataclasses.is_dataclass(value) and type(value).__name__ in _policies():
         fields = {f.name: to_json(f"{name}.{f.name}", getattr(value, f.name)) for f in dataclasses.fields(value)}
         return {"type": type(value).__name__, **fields}
@@ -41,6 +45,10 @@ def to_json(name: str, value: Any) -> Any:
 
 def from_json(value: Any) -> Any:
     """What ``to_json`` gave, as the argument it was."""
+    if isinstance(value, Mapping) and value.get("type") in _QUANTIZERS:
+        return build(value)
+    if isinstance(value, Mapping) and "type" not in value:
+        return {key: from_json(item) for key, item in value.items()}
     if isinstance(value, Mapping):
         known = _policies()
         if value.get("type") not in known:

@@ -236,6 +236,11 @@ def _objectives(flat: Mapping[str, Any]) -> Any:
 
 
 def _channel_dim(flat: Mapping[str, Any]) -> Any:
+    return channel_of(flat)[0]
+
+
+def channel_of(flat: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """The channel axis that the flat names of layouts ask for, and the rank they insist on; None for neither."""
     _only_one(flat, "accept_image_fmap", "accept_3d_fmap")
-    first = flat.get("accept_image_fmap") or flat.get("accept_3d_fmap") or flat.get("channel_last") is False
-    return 1 if first else None
+    rank = 4 if flat.get("accept_image_fmap") else 5 if flat.get("accept_3d_fmap") else None
+    return (1, rank) if rank or flat.get("channel_last") is False else (None, None)

@@ -32,3 +32,12 @@ class QuantizedWithBreakdown(NamedTuple):
     indices: Tensor
     loss: Tensor
     loss_breakdown: LossBreakdown
+
+
+class QuantizedWithCodes(NamedTuple):
+    """``Quantized`` with each stage's code, (Q, ...) before the projection out."""
+
+    quantized: Tensor
+    indices: Tensor
+    loss: Tensor
+    all_codes: Tensor

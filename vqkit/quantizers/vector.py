@@ -21,7 +21,7 @@ from vqkit.quantizers.base import Quantizer, Step
 from vqkit.quantizers.candidates import Entered, Made, candidates, check_topk
 from vqkit.quantizers.config import registered
 from vqkit.quantizers.estimators import Estimator, GumbelStraightThrough, estimate
-from vqkit.quantizers.flat import FlatOptions, resolve
+from vqkit.quantizers.flat import FlatOptions, channel_of, resolve
 from vqkit.quantizers.heads import Heads
 from vqkit.quantizers.objectives import Assignment, CodebookFit, Objective, Orthogonal, total_loss
 from vqkit.quantizers.output import Quantized, QuantizedWithBreakdown
@@ -85,6 +85,8 @@ class VectorQuantize(Quantizer):
         True
     """
 
+    step_options = frozenset({"temperature", "targets"})
+
     def __init__(
         self,
         dim: int,
@@ -114,8 +116,7 @@ class VectorQuantize(Quantizer):
     ):
         given = {name: value for name, value in locals().items() if name not in ("self", "flat", "__class__")}
         policies = resolve(flat, given)
-        rank = 4 if flat.get("accept_image_fmap") else 5 if flat.get("accept_3d_fmap") else None
-        super().__init__(dim, policies.channel_dim, rank)
+        super().__init__(dim, policies.channel_dim, channel_of(flat)[1])
         self._arguments = {k: v for k, v in given.items() if v is not None or k == "revive"} | dict(flat)
 
         self.codebook_size, self.heads = check_int("codebook_size", codebook_size), check_int("heads", heads)
@@ -267,10 +268,18 @@ class VectorQuantize(Quantizer):
         frozen: bool | None = None,
         given: Tensor | None = None,
         more: bool = False,
+        temperature: float | None = None,
+        targets: Tensor | None = None,
     ) -> Step:
         entered = self._enter(rows, valid, count=self.training)
-        chosen = None if given is None else self.slices.by_slice(given)
-        made = self._make(entered, frozen=frozen, given=chosen, accumulate=more)
+        made = self._make(
+            entered,
+            frozen=frozen,
+            given=None if given is None else self.slices.by_slice(given),
+            targets=None if targets is None else self.slices.by_slice(targets),
+            temperature=temperature,
+            accumulate=more,
+        )
 
         def through(again: Tensor) -> Tensor:
             same = again is rows or made.soft is not None

@@ -1,0 +1,135 @@
+"""The wrappers: residual stages, groups, and both; of ``VectorQuantize`` and of whatever else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+
+from tests.contracts.case import DIM, SIZE, Case
+from vqkit import GroupedResidualVQ, ResidualVQ, VectorQuantize
+from vqkit.codebook import EMA, Gradient, InPlace, LearnedAffine, OnlineClustering
+from vqkit.quantizers import (
+    DiVeQ,
+    Grouped,
+    ImplicitVQ,
+    NoGradient,
+    NoiseSubstitution,
+    Quantizer,
+    Residual,
+    Rotation,
+    SplitResidualVQ,
+    StageDropout,
+)
+
+Q = 3
+ROWS, IMAGE = (2, 9, DIM), (2, DIM, 3, 4)
+SGD = partial(torch.optim.SGD, lr=0.5, momentum=0.9)
+
+VQ_OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "shared": {"shared_codebook": True},
+    "shared_gradient": {"shared_codebook": True, "learnable_codebook": True},
+    "shared_stochastic": {
+        "shared_codebook": True,
+        "stochastic_sample_codes": True,
+        "sample_codebook_temp": 0.1,
+    },
+    "kmeans": {"kmeans_init": True},
+    "shared_kmeans": {"kmeans_init": True, "shared_codebook": True},
+    "cosine": {"use_cosine_sim": True},
+    "rotation": {"rotation_trick": True},
+    "rotation_gradient": {"estimator": Rotation(), "update": Gradient()},
+    "gradient_sync": {"update": Gradient(0.25), "sync_update_v": 0.5},
+    "ema_debiased": {"update": EMA(0.9, debias=True)},
+    "in_place": {"update": InPlace(SGD)},
+    "affine": {"affine": LearnedAffine(), "update": Gradient()},
+    "affine_running": {"affine_param": True},
+    "fixed": {"ema_update": False},
+    "cvq": {"revive": OnlineClustering("closest")},
+    "stale": {"threshold_ema_dead_code": 0.5},
+    "no_route": {"estimator": NoGradient(), "update": Gradient()},
+    "diveq": {"diveq": True},
+    "noise_substitution": {"estimator": NoiseSubstitution(), "update": Gradient()},
+    "projected": {"codebook_dim": 5},
+    "projected_each": {"codebook_dim": 5, "project_each_stage": True},
+    "projected_each_diveq": {"codebook_dim": (5, 4, 3), "estimator": DiVeQ(), "update": Gradient()},
+    "sizes": {"codebook_size": (16, 8, 16), "loss_weights": (1.0, 0.5, 0.25)},
+    "heads": {"heads": 2, "codebook_dim": (6, 6, 6), "separate_codebook_per_head": True},
+    "dropout": {"quantize_dropout": True},
+    "dropout_multiple": {
+        "quantize_dropout": True,
+        "quantize_dropout_cutoff_index": 1,
+        "quantize_dropout_multiple_of": 2,
+    },
+    "dropout_per_sample": {"dropout": StageDropout(0.5, per_sample=True)},
+    "dropout_shared": {"quantize_dropout": True, "shared_codebook": True},
+    "beam": {"beam_size": 3},
+    "beam_eval": {"eval_beam_size": 4, "shared_codebook": True},
+    "beam_dropout": {"beam_size": 2, "quantize_dropout": True},
+    "beam_projected_each": {"beam_size": 3, "codebook_dim": 5, "project_each_stage": True},
+    "implicit": {"implicit_neural_codebook": True, "mlp_kwargs": {"depth": 1}},
+    "implicit_beam": {
+        "implicit_neural_codebook": True,
+        "beam_size": 2,
+        "mlp_kwargs": {"dim_hidden": 8, "depth": 2, "preselect": 6},
+    },
+}
+DRAWS = {"shared_stochastic", "diveq", "noise_substitution", "projected_each_diveq"}
+NOISY = {"diveq", "noise_substitution", "projected_each_diveq"}
+
+
+def _flags(name: str) -> dict[str, Any]:
+    return {
+        "draws": name in DRAWS,
+        "noisy": name in NOISY,
+        "projects": "project" in name or "implicit" in name,
+        "drops": "dropout" in name,
+        "moves_within": name == "in_place",
+    }
+
+
+def _sized(options: dict[str, Any]) -> dict[str, Any]:
+    return {"num_quantizers": Q, "codebook_size": SIZE} | options
+
+
+def _vq_cases() -> list[Case]:
+    cases = []
+    for name, options in VQ_OPTIONS.items():
+        made = _sized(options)
+        image = {**made, "accept_image_fmap": True}
+        cases += [
+            Case(f"ResidualVQ-{name}", partial(ResidualVQ, DIM, **made), ROWS, options=made, **_flags(name)),
+            Case(f"ResidualVQ-{name}-image", partial(ResidualVQ, DIM, **image), IMAGE, options=image, **_flags(name)),
+        ]
+    for name in ("plain", "shared", "projected", "dropout", "beam", "rotation", "kmeans", "implicit"):
+        made = {"groups": 2, **_sized(VQ_OPTIONS[name])}
+        image = {**made, "accept_image_fmap": True}
+        make = partial(GroupedResidualVQ, DIM)
+        cases += [
+            Case(f"GroupedResidualVQ-{name}", partial(make, **made), ROWS, options=made, **_flags(name)),
+            Case(f"GroupedResidualVQ-{name}-image", partial(make, **image), IMAGE, options=image, **_flags(name)),
+        ]
+    return cases
+
+
+def _composed() -> dict[str, Callable[[], Quantizer]]:
+    def vq(width: int = DIM, **options: Any) -> VectorQuantize:
+        return VectorQuantize(width, SIZE, **options)
+
+    return {
+        "Residual-of-residuals": lambda: Residual([Residual(vq(), 2), ResidualVQ(DIM, 2, SIZE)]),
+        "Residual-of-groups": lambda: Residual([Grouped([vq(4), vq(8)]), Grouped([vq(6), vq(6)])]),
+        "Residual-of-kinds": lambda: Residual([vq(), ImplicitVQ(DIM, 8, depth=1)], loss_weights=(1, 2)),
+        "Grouped-of-kinds": lambda: Grouped([vq(4, use_cosine_sim=True), vq(8, learnable_codebook=True)]),
+        "ImplicitVQ": lambda: ImplicitVQ(DIM, SIZE, depth=2),
+        "SplitResidualVQ": lambda: SplitResidualVQ(DIM, Q, SIZE, 5),
+    }
+
+
+def cases() -> list[Case]:
+    projecting = {"Residual-of-kinds", "ImplicitVQ", "SplitResidualVQ"}
+    composed = [Case(name, make, ROWS, projects=name in projecting) for name, make in _composed().items()]
+    return [*_vq_cases(), *composed]

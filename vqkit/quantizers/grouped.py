@@ -1,0 +1,152 @@
+"""``Grouped``: the feature axis in slices, each quantized by a quantizer of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, overload
+
+import torch
+from torch import Tensor, nn
+
+from vqkit.errors import bad_type, bad_value
+from vqkit.layout import Layout, channel_axis
+from vqkit.quantizers.base import Quantizer, Step
+from vqkit.quantizers.config import registered
+from vqkit.quantizers.output import Quantized, QuantizedWithCodes
+from vqkit.shapes import check_tensor
+
+
+@registered
+class Grouped(Quantizer):
+    """Cut the channels into G groups, each with a quantizer of its own (HiFi-Codec, Yang et al. 2023,
+    arXiv:2305.02765; product quantization, Jégou et al. 2011).
+
+    ``forward(x)`` returns ``quantized`` (shape and dtype of x), ``indices`` (G, ...) as the groups' own, stacked, and
+    ``loss`` (G, ...), theirs too.
+
+    Args:
+        groups: quantizers that keep equally many indices a row. channel_dim: the axis of the channels.
+
+    Example:
+        >>> import torch
+        >>> from vqkit import VectorQuantize
+        >>> grouped = Grouped([VectorQuantize(4, 16), VectorQuantize(4, 16)])
+        >>> quantized, indices, loss = grouped(torch.randn(2, 5, 8))
+        >>> quantized.shape, indices.shape, loss.shape
+        (torch.Size([2, 5, 8]), torch.Size([2, 2, 5]), torch.Size([2]))
+    """
+
+    def __init__(self, groups: Sequence[Quantizer], *, channel_dim: int | None = -1, rank: int | None = None):
+        made: list[Any] = list(groups)
+        if not made or not all(isinstance(group, Quantizer) for group in made):
+            raise bad_type("groups", "a sequence of quantizers", groups)
+        widths = {(group.index_axis, len(group.index_sizes)) for group in made}
+        if len(widths) > 1:
+            raise bad_value("groups", "quantizers with equally many indices a row", f"{len(widths)} kinds")
+        super().__init__(sum(group.dim for group in made), channel_dim, rank)
+        self.groups = nn.ModuleList(made)
+        self.straight = all(group.straight for group in made)
+        self._arguments = {"groups": made, "channel_dim": channel_dim}
+
+    @property
+    def members(self) -> list[Quantizer]:
+        """The groups' quantizers, in order."""
+        return list(self.groups)  # pyright: ignore[reportReturnType] - a ModuleList of quantizers
+
+    @property
+    def index_sizes(self) -> tuple[int, ...]:
+        return tuple(size for group in self.members for size in group.index_sizes)
+
+    # --- on tensors -------------------------------------------------------------------------------------------------
+
+    @overload
+    def forward(self, x: Tensor, *, return_all_codes: Literal[False] = ..., **call: Any) -> Quantized: ...
+    @overload
+    def forward(self, x: Tensor, *, return_all_codes: Literal[True], **call: Any) -> QuantizedWithCodes: ...
+    def forward(self, x: Tensor, *, return_all_codes: bool = False, **call: Any) -> Quantized | QuantizedWithCodes:
+        """Quantize ``x``; in training mode also learn.
+
+        ``return_all_codes`` gives the groups' codes, (G, Q, ...), channels along their axis; ``**call`` is the groups'
+        own, ``indices`` given as returned, (G, ...).
+        """
+        mask, lens = call.pop("mask", None), call.pop("lens", None)
+        targets = call.pop("indices", None)
+        rows, valid, layout = self._rows(x, mask, lens, count=self.training)
+        axis = len(layout.positions)
+        outs = []
+        for number, (group, part) in enumerate(zip(self.members, self._split(rows), strict=True)):
+            own = {} if targets is None else {"indices": targets[number]}
+            own |= {"return_all_codes": True} if return_all_codes else {}
+            outs.append(group(layout.arrange(part), mask=valid.reshape(layout.positions), **call, **own))
+        quantized = torch.cat([out.quantized for out in outs], axis)
+        quantized = layout.restore(quantized.reshape(-1, self.dim)).to(x.dtype)
+        indices, loss = torch.stack([out.indices for out in outs]), torch.stack([out.loss for out in outs])
+        if not return_all_codes:
+            return Quantized(quantized, indices, loss)
+        codes = torch.stack([out.all_codes for out in outs])
+        return QuantizedWithCodes(quantized, indices, loss, codes.movedim(-1, 2 + layout.channel_dim))
+
+    def encode(self, x: Tensor, *, mask: Tensor | None = None, lens: Tensor | None = None, **call: Any) -> Tensor:
+        """Indices (G, ...) of ``x``; changes nothing. ``**call`` is the groups' own, such as ``n_quantizers``."""
+        rows, valid, layout = self._rows(x, mask, lens, count=False)
+        counted = valid.reshape(layout.positions)
+        parts = zip(self.members, self._split(rows), strict=True)
+        return torch.stack([group.encode(layout.arrange(part), mask=counted, **call) for group, part in parts])
+
+    def columns(self, indices: Tensor) -> tuple[Tensor, Layout]:
+        """As ``Quantizer.columns``, of indices (G, ...)."""
+        if check_tensor("indices", indices).ndim == 0 or indices.shape[0] != len(self.groups):
+            raise bad_value("indices", f"a first axis of {len(self.groups)} groups", f"shape {tuple(indices.shape)}")
+        found = [group.columns(part) for group, part in zip(self.members, indices, strict=True)]
+        positions = found[0][1].positions
+        axis = channel_axis(self.channel_dim, len(positions) + 1)
+        if axis is None:
+            raise bad_value("indices", f"positions around axis {self.channel_dim}", f"shape {tuple(indices.shape)}")
+        layout = Layout(positions, axis)
+        return torch.cat([columns for columns, _ in found], 1), layout
+
+    # --- on rows ----------------------------------------------------------------------------------------------------
+
+    def step(
+        self,
+        rows: Tensor,
+        valid: Tensor,
+        *,
+        frozen: bool | None = None,
+        given: Tensor | None = None,
+        more: bool = False,
+    ) -> Step:
+        chosen = [None] * len(self.groups) if given is None else given.chunk(len(self.groups), 1)
+        steps = [
+            group.step(part, valid, frozen=frozen, given=indices, more=more)
+            for group, part, indices in zip(self.members, self._split(rows), chosen, strict=True)
+        ]
+
+        def through(again: Tensor) -> Tensor:
+            parts = self._split(again)
+            return torch.cat([step.through(part) for step, part in zip(steps, parts, strict=True)], 1)
+
+        code, indices = torch.cat([s.code for s in steps], 1), torch.cat([s.indices for s in steps], 1)
+        counted = torch.stack([step.valid for step in steps]).all(0)
+        return Step(code, indices, torch.stack([step.loss for step in steps]), counted, through)
+
+    def encode_rows(self, rows: Tensor, valid: Tensor) -> Tensor:
+        parts = zip(self.members, self._split(rows), strict=True)
+        return torch.cat([group.encode_rows(part, valid) for group, part in parts], 1)
+
+    def decode_rows(self, indices: Tensor) -> Tensor:
+        parts = indices.chunk(len(self.groups), 1)
+        return torch.cat([group.decode_rows(part) for group, part in zip(self.members, parts, strict=True)], 1)
+
+    def _split(self, rows: Tensor) -> Sequence[Tensor]:
+        return rows.split([group.dim for group in self.members], 1)
+
+    # --- usage ------------------------------------------------------------------------------------------------------
+
+    def usage(self) -> Tensor:
+        """As the groups', stacked: (G, ...) float64."""
+        return torch.stack([group.usage() for group in self.members])
+
+    def perplexity(self) -> Tensor:
+        """As the groups', stacked: (G, ...) float64."""
+        return torch.stack([group.perplexity() for group in self.members])

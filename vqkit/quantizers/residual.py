@@ -1,0 +1,419 @@
+"""``Residual``: stages that each quantize what the ones before left over; any quantizer can be a stage."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, overload
+
+import torch
+from torch import Tensor, nn
+
+from vqkit import functional
+from vqkit.codebook import Codebook
+from vqkit.errors import ArgumentError, bad_value
+from vqkit.functional.lookup import check_code_range
+from vqkit.layout import Layout, layout_of_indices
+from vqkit.quantizers.base import Quantizer, Step
+from vqkit.quantizers.beam import beam_search
+from vqkit.quantizers.config import registered
+from vqkit.quantizers.estimators import Estimator, GumbelStraightThrough, estimate
+from vqkit.quantizers.output import Quantized, QuantizedWithCodes
+from vqkit.quantizers.projections import Projections
+from vqkit.quantizers.stage_checks import check_options, check_stages, checked_weights, common_estimator
+from vqkit.quantizers.stage_dropout import StageDropout
+from vqkit.shapes import check_indices, check_int, check_number, check_shape
+
+
+class Chain(NamedTuple):
+    """The stages' steps, the sum of their codes (N, D), its parts if asked for, and which rows count."""
+
+    steps: list[Step]
+    total: Tensor
+    entered: Tensor
+    valid: Tensor
+
+
+@registered
+class Residual(Quantizer):
+    """Quantize x, then what is left of it, and so on: x ≈ Σ qᵢ with qᵢ = stageᵢ(x − Σ_{j<i} qⱼ).
+
+    (Gray 1984; SoundStream, Zeghidour et al. 2021, arXiv:2107.03312; RQ-VAE, Lee et al. 2022, arXiv:2203.01941.)
+    ``forward(x)`` returns ``quantized`` (shape and dtype of x), ``indices`` (..., Q) int64, and ``loss`` (Q,) float32,
+    each stage's own. A stage that keeps several indices a row has them side by side: (..., Q·I).
+
+    The gradient crosses all stages at once, so that straight-through gives the encoder exactly 1×. A stage's loss is
+    taken at x − sg(Σ_{j<i} qⱼ): its commitment is |x − sg(Σ_{j≤i} qⱼ)|², RQ-VAE's cumulative one (eq. 7), and reaches
+    the encoder from every stage. Stages with projections of their own (DAC) are each crossed by their own estimator.
+
+    Args:
+        stages: quantizers of one width; or one quantizer, that ``num_quantizers`` stages share. A shared table learns
+            once a step, from the rows of all stages.
+        dim: width of the input, the stages' by default; where it differs, linear projections go in and out.
+        channel_dim: the axis of the channels. dropout: train with fewer stages at random.
+        beam_size: candidates that a search over stages follows in training; 1 takes the nearest code at each stage.
+        eval_beam_size: the same outside training, ``beam_size`` by default.
+        loss_weights: a weight for each stage's loss. estimator: for stages without projection, theirs by default.
+
+    Example:
+        >>> import torch
+        >>> from vqkit import VectorQuantize
+        >>> rvq = Residual([VectorQuantize(8, 16) for _ in range(3)])
+        >>> quantized, indices, loss = rvq(torch.randn(2, 5, 8))
+        >>> quantized.shape, indices.shape, loss.shape
+        (torch.Size([2, 5, 8]), torch.Size([2, 5, 3]), torch.Size([3]))
+        >>> rvq.decode(indices[..., :2]).shape
+        torch.Size([2, 5, 8])
+    """
+
+    clock: Tensor
+    index_axis = True
+
+    def __init__(
+        self,
+        stages: Quantizer | Sequence[Quantizer],
+        num_quantizers: int | None = None,
+        *,
+        dim: int | None = None,
+        channel_dim: int | None = -1,
+        rank: int | None = None,
+        dropout: StageDropout | None = None,
+        beam_size: int = 1,
+        eval_beam_size: int | None = None,
+        loss_weights: Sequence[float] | None = None,
+        estimator: Estimator | None = None,
+    ):
+        shared = isinstance(stages, Quantizer)
+        made = [stages] if isinstance(stages, Quantizer) else list(stages)
+        check_stages(made, shared, num_quantizers)
+        super().__init__(made[0].dim if dim is None else dim, channel_dim, rank)
+        self.num_quantizers = check_int("num_quantizers", num_quantizers) if shared else len(made)
+        self.shared = shared
+        self.stages = nn.ModuleList(made)
+        self.inner = made[0].dim
+        self.projections = Projections(self.dim, self.inner)
+        self.bends = not all(stage.straight for stage in made)
+        self.straight = not self.bends and not self.projections.projects
+        self.estimator = common_estimator(made) if estimator is None else estimator
+        self.nu = float(getattr(made[0], "nu", 0.0))
+        if isinstance(self.estimator, GumbelStraightThrough):
+            raise ArgumentError("estimator: a residual crosses all stages at once, which Gumbel softmax of one cannot")
+        self.beam_size = check_int("beam_size", beam_size)
+        self.eval_beam_size = self.beam_size if eval_beam_size is None else check_int("eval_beam_size", eval_beam_size)
+        self.loss_weights = checked_weights(loss_weights, self.num_quantizers)
+        self.dropout = dropout
+        self.accumulating = False
+        self._samples_before: Tensor | None = None
+        if dropout is not None:
+            dropout.check(self.num_quantizers)
+            self.register_buffer("clock", torch.zeros((), dtype=torch.int64))
+        given = {
+            "stages": stages if shared else made,
+            "num_quantizers": num_quantizers,
+            "dim": dim,
+            "channel_dim": channel_dim,
+            "rank": rank,
+            "dropout": dropout,
+            "beam_size": beam_size,
+            "eval_beam_size": eval_beam_size,
+            "loss_weights": loss_weights,
+            "estimator": estimator,
+        }
+        self._arguments = {name: value for name, value in given.items() if value is not None}
+
+    # --- forward ----------------------------------------------------------------------------------------------------
+
+    @overload
+    def forward(self, x: Tensor, *, return_all_codes: Literal[False] = ..., **call: Any) -> Quantized: ...
+    @overload
+    def forward(self, x: Tensor, *, return_all_codes: Literal[True], **call: Any) -> QuantizedWithCodes: ...
+    def forward(self, x: Tensor, *, return_all_codes: bool = False, **call: Any) -> Quantized | QuantizedWithCodes:
+        """Quantize ``x``; in training mode also learn.
+
+        Args:
+            return_all_codes: also return each stage's code, (Q, ...) with the stages' width along the channel axis.
+            **call: mask: bool, the shape of x without channels. lens: int64 (B,). freeze_codebook: learn nothing.
+                n_quantizers: use so many of the first stages. beam_size: override the constructor's.
+                sample_codebook_temp: for stages that draw. indices: int64 targets shaped as those returned, −1 for
+                none; each stage's loss is then −log softmax of these codes.
+        """
+        return self._forward(x, return_all_codes, **call)
+
+    def _forward(
+        self,
+        x: Tensor,
+        return_all_codes: bool,
+        *,
+        mask: Tensor | None = None,
+        lens: Tensor | None = None,
+        freeze_codebook: bool | None = None,
+        n_quantizers: int | None = None,
+        beam_size: int | None = None,
+        sample_codebook_temp: float | None = None,
+        indices: Tensor | None = None,
+    ) -> Quantized | QuantizedWithCodes:
+        rows, valid, layout = self._rows(x, mask, lens, count=self.training)
+        stages = self.ordered(n_quantizers)
+        options: dict[str, Any] = {} if sample_codebook_temp is None else {"temperature": sample_codebook_temp}
+        if indices is not None:
+            options["targets"] = self._targets(indices, layout, stages)
+        check_options(stages, options)
+        samples = layout.positions[0] if layout.positions else 1
+        chain = self._chain(
+            rows,
+            valid,
+            stages,
+            frozen=freeze_codebook,
+            beam=beam_size,
+            kept=self._kept(len(stages), samples, rows.shape[0], freeze_codebook),
+            options=options,
+        )
+        quantized = torch.where(chain.valid[:, None], self._through(chain, chain.entered), 0)
+        found = layout.arrange(torch.cat([step.indices for step in chain.steps], 1))
+        quantized = layout.restore(quantized).to(x.dtype)
+        if not return_all_codes:
+            return Quantized(quantized, found, self._losses(chain))
+        codes = torch.stack([layout.restore(_counted(step)).to(x.dtype) for step in chain.steps])
+        return QuantizedWithCodes(quantized, found, self._losses(chain), codes)
+
+    def encode(
+        self,
+        x: Tensor,
+        *,
+        mask: Tensor | None = None,
+        lens: Tensor | None = None,
+        n_quantizers: int | None = None,
+        bandwidth: float | None = None,
+        frame_rate: float | None = None,
+    ) -> Tensor:
+        """Indices (..., Q) of ``x``; changes nothing, in training mode too.
+
+        ``n_quantizers`` stages, or as many as fit into ``bandwidth`` kbit/s at ``frame_rate`` vectors a second.
+        """
+        if bandwidth is not None or frame_rate is not None:
+            if n_quantizers is not None or bandwidth is None or frame_rate is None:
+                raise bad_value("bandwidth", "it and frame_rate, or n_quantizers alone", "another combination")
+            n_quantizers = self.stages_within(bandwidth, frame_rate)
+        rows, valid, layout = self._rows(x, mask, lens, count=False)
+        return layout.arrange(self._encode(rows, valid, self.ordered(n_quantizers)))
+
+    def stages_within(self, bandwidth: float, frame_rate: float) -> int:
+        """How many stages fit into ``bandwidth`` kbit/s at ``frame_rate`` Hz, log₂ K bits a stage (EnCodec, §3.4).
+
+        Raises:
+            ArgumentError: not even the first does.
+        """
+        check_number("frame_rate", frame_rate, 0, open_low=True)
+        budget = check_number("bandwidth", bandwidth, 0) * 1000 / frame_rate
+        used, fitting = 0.0, 0
+        for stage in self.ordered():
+            used += sum(math.log2(size) for size in stage.index_sizes)
+            fitting += used <= budget + 1e-9
+        if fitting == 0:
+            first = sum(math.log2(size) for size in self.ordered(1)[0].index_sizes) * frame_rate / 1000
+            raise bad_value("bandwidth", f"at least the {first:g} kbit/s of one stage", bandwidth)
+        return fitting
+
+    # --- on rows ----------------------------------------------------------------------------------------------------
+
+    @property
+    def index_sizes(self) -> tuple[int, ...]:
+        return tuple(size for stage in self.ordered() for size in stage.index_sizes)
+
+    def step(
+        self,
+        rows: Tensor,
+        valid: Tensor,
+        *,
+        frozen: bool | None = None,
+        given: Tensor | None = None,
+        more: bool = False,
+        samples: int | None = None,
+    ) -> Step:
+        """As ``Quantizer.step``, with ``loss`` (Q,); ``samples``: items the rows belong to, each its own by default."""
+        stages = self.ordered()
+        samples = rows.shape[0] if samples is None else samples
+        kept = self._kept(len(stages), samples, rows.shape[0], frozen)
+        chain = self._chain(rows, valid, stages, frozen=frozen, kept=kept, given=given, more=more)
+
+        def through(again: Tensor) -> Tensor:
+            return self._through(chain, chain.entered if again is rows else self._enter(again, valid)[0])
+
+        code = self.projections.outward(chain.total)
+        indices = torch.cat([step.indices for step in chain.steps], 1)
+        return Step(code, indices, self._losses(chain), chain.valid, through)
+
+    def encode_rows(self, rows: Tensor, valid: Tensor) -> Tensor:
+        return self._encode(rows, valid, self.ordered())
+
+    def decode_rows(self, indices: Tensor) -> Tensor:
+        total = torch.zeros(indices.shape[0], self.inner, device=indices.device)
+        for code in self._codes(indices):
+            total = total + code
+        return self.projections.outward(total)
+
+    def get_codes_from_indices(self, indices: Tensor) -> Tensor:
+        """Each stage's code (Q, ...), with the stages' width along the channel axis; of any prefix of stages."""
+        columns, layout = self.columns(indices)
+        return torch.stack([layout.restore(code) for code in self._codes(columns)])
+
+    def get_output_from_indices(self, indices: Tensor) -> Tensor:
+        """``decode`` under its other name."""
+        return self.decode(indices)
+
+    def columns(self, indices: Tensor) -> tuple[Tensor, Layout]:
+        """As ``Quantizer.columns``; the last axis may hold any prefix of the stages."""
+        widths = [len(stage.index_sizes) for stage in self.ordered()]
+        prefixes = [sum(widths[: i + 1]) for i in range(len(widths))]
+        got = indices.shape[-1] if isinstance(indices, Tensor) and indices.ndim else None
+        if got is not None and got not in prefixes:
+            raise bad_value("indices", f"a last axis of at most {prefixes[-1]}, a prefix of the stages", f"{got}")
+        columns, layout = layout_of_indices(indices, self.channel_dim, got)
+        return check_code_range(columns, self.index_sizes[:got]), layout
+
+    # --- the chain --------------------------------------------------------------------------------------------------
+
+    @property
+    def members(self) -> list[Quantizer]:
+        """The stages' quantizers; a shared one once."""
+        return list(self.stages)  # pyright: ignore[reportReturnType] - a ModuleList of quantizers
+
+    def ordered(self, n_quantizers: int | None = None) -> list[Quantizer]:
+        """The first stages, in order; a shared one as often as it is used."""
+        if n_quantizers is not None and check_int("n_quantizers", n_quantizers) > self.num_quantizers:
+            raise bad_value("n_quantizers", f"at most the {self.num_quantizers} stages there are", n_quantizers)
+        return (self.members * (self.num_quantizers if self.shared else 1))[:n_quantizers]
+
+    def _enter(self, rows: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows in the space of the stages, float32, and which count: a projection may overflow."""
+        entered = self.projections.inward(rows).float()
+        if self.projections.projects:
+            valid = valid & entered.detach().isfinite().all(1)
+            entered = torch.where(valid[:, None], entered, 0)
+        return entered, valid
+
+    def _chain(
+        self,
+        rows: Tensor,
+        valid: Tensor,
+        stages: list[Quantizer],
+        *,
+        frozen: bool | None = None,
+        beam: int | None = None,
+        kept: Tensor | None = None,
+        given: Tensor | None = None,
+        more: bool = False,
+        options: dict[str, Any] | None = None,
+    ) -> Chain:
+        entered, valid = self._enter(rows, valid)
+        beam = self._beam() if beam is None else check_int("beam_size", beam)
+        if given is None and beam > 1:
+            given = beam_search(stages, entered.detach(), valid, beam, kept)
+        options = options or {}
+        targets = options.pop("targets", None)
+        total, steps, column = torch.zeros_like(entered), [], 0
+        for number, stage in enumerate(stages):
+            width = len(stage.index_sizes)
+            part = slice(column, column + width)
+            own = {} if targets is None else {"targets": targets[:, part]}
+            own |= {"context": total.detach()} if stage.conditioned else {}
+            step = stage.step(
+                entered - total.detach(),
+                valid if kept is None else valid & (kept > number),
+                frozen=frozen,
+                given=None if given is None else given[:, part],
+                more=more or (self.shared and number < len(stages) - 1),
+                **options,
+                **own,
+            )
+            steps.append(step)
+            total = total + _counted(step)
+            column += width
+        return Chain(steps, total, entered, valid)
+
+    def _through(self, chain: Chain, entered: Tensor) -> Tensor:
+        """The quantized rows (N, dim), with the estimators' gradient to the rows that entered."""
+        if not self.bends:
+            y = estimate(self.estimator, entered, chain.total, training=self.training)
+            y = functional.synchronous(y, chain.total, self.nu) if self.nu and self.training else y
+        else:
+            # Each stage is crossed at what the ones before left: the derivative of the chain with roundings crossed.
+            left, y = entered, torch.zeros_like(entered)
+            for step in chain.steps:
+                crossed = torch.where(step.valid[:, None], step.through(left), 0).to(y.dtype)
+                left, y = left - crossed, y + crossed
+        return self.projections.outward(y)
+
+    def _losses(self, chain: Chain) -> Tensor:
+        losses = torch.stack([step.loss for step in chain.steps])
+        return losses if self.loss_weights is None else losses * losses.new_tensor(self.loss_weights[: len(losses)])
+
+    @torch.no_grad()
+    def _encode(self, rows: Tensor, valid: Tensor, stages: list[Quantizer]) -> Tensor:
+        entered, valid = self._enter(rows, valid)
+        if self._beam() > 1:
+            return torch.where(valid[:, None], beam_search(stages, entered, valid, self._beam()), -1)
+        total, columns = torch.zeros_like(entered), []
+        for stage in stages:
+            context = {"context": total} if stage.conditioned else {}
+            indices = stage.encode_rows(entered - total, valid, **context)
+            columns.append(indices)
+            total = total + self._code(stage, indices, total)
+        return torch.cat(columns, 1)
+
+    def _code(self, stage: Quantizer, indices: Tensor, total: Tensor) -> Tensor:
+        """A stage's code (N, D), zero where it has no index."""
+        context = {"context": total} if stage.conditioned else {}
+        return torch.where((indices >= 0).any(1)[:, None], stage.decode_rows(indices, **context), 0).float()
+
+    def _codes(self, columns: Tensor) -> list[Tensor]:
+        """The codes (N, D) of a prefix of stages, each as the forward added it."""
+        total = torch.zeros(columns.shape[0], self.inner, device=columns.device)
+        codes, column = [], 0
+        for stage in self.ordered():
+            part = columns[:, column : column + len(stage.index_sizes)]
+            if part.shape[1] == 0:
+                break
+            codes.append(self._code(stage, part, total))
+            total = total + codes[-1]
+            column += part.shape[1]
+        return codes
+
+    def _targets(self, indices: Tensor, layout: Layout, stages: list[Quantizer]) -> Tensor:
+        width = sum(len(stage.index_sizes) for stage in stages)
+        check_shape("indices", check_indices("indices", indices), (*layout.positions, width))
+        return self.columns(indices)[0]
+
+    def _beam(self) -> int:
+        return self.beam_size if self.training else self.eval_beam_size
+
+    # --- usage ------------------------------------------------------------------------------------------------------
+
+    def usage(self) -> Tensor:
+        """Of each table, stage after stage: (Q,) float64; (1,) where all share one."""
+        return torch.cat([stage.usage().reshape(-1) for stage in self.members])
+
+    def perplexity(self) -> Tensor:
+        """Of each table, stage after stage: (Q,) float64; (1,) where all share one."""
+        return torch.cat([stage.perplexity().reshape(-1) for stage in self.members])
+
+    # --- dropout ----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _kept(self, stages: int, samples: int, rows: int, frozen: bool | None) -> Tensor | None:
+        """How many stages each row keeps (N,), or None for all."""
+        if self.dropout is None or not self.training or stages < self.num_quantizers:
+            return None
+        if not all(book.placed for book in self.modules() if isinstance(book, Codebook)):
+            return None  # every stage needs the batch that places its codes
+        before = torch.zeros_like(self.clock) if self._samples_before is None else self._samples_before
+        kept = self.dropout.kept(self.clock, stages, samples, before)
+        if not frozen:
+            self._samples_before = before + samples if self.accumulating else None
+            self.clock.add_(0 if self.accumulating else 1)
+        return kept.repeat_interleave(rows // max(1, samples))
+
+
+def _counted(step: Step) -> Tensor:
+    """A step's code, float32, zero for rows that do not count."""
+    return torch.where(step.valid[:, None], step.code, 0).float()

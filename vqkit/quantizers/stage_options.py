@@ -1,0 +1,65 @@
+"""The flat names of residual and grouped quantizers, sorted into what they are options of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vqkit.errors import ArgumentError, bad_value
+from vqkit.quantizers.flat import channel_of
+from vqkit.quantizers.stage_dropout import StageDropout
+from vqkit.shapes import check_int
+
+_LAYOUT = ("channel_dim", "channel_last", "channel_first", "accept_image_fmap", "accept_3d_fmap")
+_DROPOUT = {
+    "quantize_dropout_cutoff_index": "cutoff",
+    "quantize_dropout_multiple_of": "multiple_of",
+    "quantize_dropout_per_sample": "per_sample",
+    "quantize_dropout_rate": "rate",
+}
+_RESIDUAL = ("dropout", "beam_size", "eval_beam_size", "loss_weights")
+
+
+def sorted_options(options: Mapping[str, Any], *, layout_only: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What of ``options`` is for the wrapper, as its arguments, and what is left for the quantizers within.
+
+    ``layout_only``: for a wrapper of residuals, which takes the layout alone.
+    """
+    left = dict(options)
+    outer = _layout({name: left.pop(name) for name in _LAYOUT if name in left})
+    if layout_only:
+        return outer, left
+    outer |= {name: left.pop(name) for name in _RESIDUAL if name in left}
+    on = left.pop("quantize_dropout", None)
+    details = {field: left.pop(name) for name, field in _DROPOUT.items() if name in left}
+    if details and on is None:
+        raise ArgumentError(f"quantize_dropout: expected True beside options of it, got {sorted(details)} alone")
+    if on and "dropout" in outer:
+        raise ArgumentError("quantize_dropout: expected either it or dropout=…, got both")
+    return outer | ({"dropout": StageDropout(**details)} if on else {}), left
+
+
+def _layout(given: Mapping[str, Any]) -> dict[str, Any]:
+    if "channel_dim" in given:
+        if len(given) > 1:
+            raise ArgumentError(f"channel_dim: expected either it or its flat names, got {sorted(given)}")
+        return {"channel_dim": given["channel_dim"]}
+    first = {"channel_last": False} if given.get("channel_first") else {}
+    axis, rank = channel_of({**given, **first})
+    return ({} if axis is None else {"channel_dim": axis}) | ({} if rank is None else {"rank": rank})
+
+
+def per_stage(name: str, value: Any, stages: int) -> list[Any]:
+    """One value for each stage: a sequence as it is, anything else repeated."""
+    if not isinstance(value, (list, tuple)):
+        return [value] * stages
+    if len(value) != stages:
+        raise bad_value(name, f"{stages} values, one a stage", f"{len(value)}")
+    return list(value)
+
+
+def group_width(dim: int, groups: int) -> int:
+    """The width of one of ``groups`` equal slices of ``dim`` channels."""
+    if check_int("dim", dim) % check_int("groups", groups):
+        raise bad_value("groups", f"a divisor of the {dim} channels", groups)
+    return dim // groups
