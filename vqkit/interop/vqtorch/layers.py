@@ -104,6 +104,12 @@ class VQLayer(nn.Module):
         """(B, ..., C, ...) to (positions, slices, C/slices)."""
         return z.movedim(self.dim, -1).unflatten(-1, (self.slices, self.feature_size // self.slices))
 
+    @torch.no_grad()
+    def distance(self, rows: Tensor, codes: Tensor, q: Tensor) -> Tensor:
+        """Distances of prepared rows to their codes, inf where there is none."""
+        cosine = self._books()[0].metric == "cosine"
+        return torch.where(q >= 0, 1 - (rows * codes).sum(-1) if cosine else (rows - codes).norm(dim=-1), torch.inf)
+
     def _perplexity(self, q: Tensor) -> Tensor:
         return perplexity(count_codes(q.flatten(), self.num_codes))
 
@@ -191,7 +197,7 @@ class VectorQuantize(VQLayer):
         codes_PGD = self.codes(indices).unflatten(-1, z_PGD.shape[-2:])
         valid = (q >= 0)[..., None]
         rows_PGD = torch.where(valid, self.vq.book.prepare(z_PGD), 0)
-        misc = {"loss": loss, "q": q, "d": self._distance(rows_PGD, codes_PGD, q), "z": z_PGD, "z_q": codes_PGD}
+        misc = {"loss": loss, "q": q, "d": self.distance(rows_PGD, codes_PGD, q), "z": z_PGD, "z_q": codes_PGD}
         if self.preserve_norm:
             length_PG1 = torch.where(valid, z_PGD, 0).to(codes_PGD.dtype).norm(dim=-1, keepdim=True)
             quantized = (length_PG1 * self._sliced(quantized)).flatten(-2).movedim(-1, self.dim).to(z.dtype)
@@ -204,11 +210,6 @@ class VectorQuantize(VQLayer):
         return self.vq.slices.merged(self.vq.book.take(rows)).reshape(
             *self._numbered(indices).shape[:-1], self.feature_size
         )
-
-    @torch.no_grad()
-    def _distance(self, rows: Tensor, codes: Tensor, q: Tensor) -> Tensor:
-        apart = (1 - (rows * codes).sum(-1)) if self.vq.book.metric == "cosine" else (rows - codes).norm(dim=-1)
-        return torch.where(q >= 0, apart, torch.inf)
 
 
 class VectorQuant(VectorQuantize):
