@@ -65,6 +65,7 @@ class VectorQuantize(Quantizer):
         sync_update_v: ν; adds ν times the output's gradient to codes that learn by gradient.
         freeze_codebook: the codes do not learn.
         layernorm_after_project_in: a LayerNorm behind the projection.
+        project: linear projections in and out even where the widths agree.
         return_zeros_for_masked_padding: False gives masked rows back unchanged.
         sync_codebook: share statistics among ranks; False lets every rank's codebook go its own way.
         usage_window: training rows over which usage and perplexity are counted.
@@ -109,6 +110,7 @@ class VectorQuantize(Quantizer):
         sync_update_v: float = 0.0,
         freeze_codebook: bool = False,
         layernorm_after_project_in: bool = False,
+        project: bool = False,
         return_zeros_for_masked_padding: bool = True,
         sync_codebook: bool = True,
         usage_window: int = 65_536,
@@ -122,7 +124,7 @@ class VectorQuantize(Quantizer):
         self.codebook_size, self.heads = check_int("codebook_size", codebook_size), check_int("heads", heads)
         self.codebook_dim = dim if codebook_dim is None else check_int("codebook_dim", codebook_dim)
         self.separate = bool(separate_codebook_per_head) and heads > 1
-        self.slices = Heads(dim, self.codebook_dim, heads, self.separate, layernorm_after_project_in)
+        self.slices = Heads(dim, self.codebook_dim, heads, self.separate, layernorm_after_project_in, project)
         self.book = Codebook(
             codebook_size,
             self.codebook_dim,

@@ -90,6 +90,7 @@ DRAWS = {"gumbel_noise", "diveq", "noise_substitution", "stochastic", "orthogona
 LAYOUTS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "rows": ({}, (2, 9, DIM)),
     "projected": ({"codebook_dim": 5}, (2, 9, DIM)),
+    "projected_alike": ({"project": True}, (2, 9, DIM)),
     "heads": ({"heads": 3, "codebook_dim": 4}, (2, 9, DIM)),
     "heads_apart": ({"heads": 3, "codebook_dim": 4, "separate_codebook_per_head": True}, (2, 9, DIM)),
     "image_heads_projected": (

@@ -76,14 +76,15 @@ class VQLayer(nn.Module):
     @property
     def requires_grad(self) -> bool:
         """Whether gradients reach the codes."""
-        return any(book.vectors.requires_grad for book in self._books())
+        return any(book.vectors.requires_grad for book in self.books())
 
     def set_requires_grad(self, requires_grad: bool) -> None:
         """Let gradients reach the codes, or not; those of an in-place optimizer they never reach."""
-        for book in self._books():
+        for book in self.books():
             book.vectors.requires_grad_(requires_grad and book.update.by_gradient)
 
-    def _books(self) -> list[Codebook]:
+    def books(self) -> list[Codebook]:
+        """The tables: one, or one a stage."""
         return [module for module in self.modules() if isinstance(module, Codebook)]
 
     def _checked(self, z: Tensor) -> Tensor:
@@ -107,7 +108,7 @@ class VQLayer(nn.Module):
     @torch.no_grad()
     def distance(self, rows: Tensor, codes: Tensor, q: Tensor) -> Tensor:
         """Distances of prepared rows to their codes, inf where there is none."""
-        cosine = self._books()[0].metric == "cosine"
+        cosine = self.books()[0].metric == "cosine"
         return torch.where(q >= 0, 1 - (rows * codes).sum(-1) if cosine else (rows - codes).norm(dim=-1), torch.inf)
 
     def _perplexity(self, q: Tensor) -> Tensor:
