@@ -459,6 +459,7 @@ def test_pools(soft: bool, window: dict[str, int]):
         ({"cb_norm": "l2c", "dist": "cosine"}, "dist"),
         ({"replace_freq": -1}, "replace_freq"),
         ({"norm": "layer"}, "norm: expected one of"),
+        ({"norm": "gn", "feature_size": 12}, "norm: expected another than 'gn'"),
         ({"cb_norm": "bn"}, "cb_norm: expected one of"),
         ({"groups": 5}, "groups: expected a divisor of the 32 features"),
         ({"groups": 4, "num_codes": 18, "share": False}, "num_codes: expected a multiple of the 4 groups"),

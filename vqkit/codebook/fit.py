@@ -60,7 +60,7 @@ def codes_from_sample(book: Codebook, sample: RowSample, method: str, iters: int
     def centroids(rows: Tensor) -> Tensor:
         if method == "data":
             return rows[: book.size]
-        return kmeans(rows, book.size, iters=iters, metric=book.metric, generator=generator).centroids
+        return kmeans(rows, book.size, iters=iters, metric=book.space, generator=generator).centroids
 
     return torch.stack([centroids(rows) for rows in heads])
 

@@ -52,6 +52,8 @@ class VectorQuantize(Quantizer):
         heads: slices of the feature axis, each with its own index.
         separate_codebook_per_head: a table per head instead of one for all.
         metric: ``"euclidean"`` (default) or ``"cosine"``.
+        unit_codes: False: with ``"cosine"``, direction chooses the code but both keep their lengths (DAC,
+            arXiv:2306.06546, §3.2).
         init: where codes begin, ``Uniform()`` by default.
         update: how codes learn, ``EMA(0.8)`` by default.
         revive: what becomes of dead codes, ``ReplaceRare()`` by default, None for nothing.
@@ -97,6 +99,7 @@ class VectorQuantize(Quantizer):
         separate_codebook_per_head: bool = False,
         *,
         metric: str | None = None,
+        unit_codes: bool = True,
         init: Init | None = None,
         update: Update | None = None,
         revive: Revive | Literal["default"] | None = "default",
@@ -130,6 +133,7 @@ class VectorQuantize(Quantizer):
             self.codebook_dim,
             heads if self.separate else 1,
             metric=policies.metric,
+            unit_codes=unit_codes,
             init=policies.init,
             update=policies.update,
             revive=policies.revive,
@@ -139,7 +143,7 @@ class VectorQuantize(Quantizer):
             sync=sync_codebook,
         )
         self.index_axis = heads > 1
-        self.straight = not self.slices.projects and policies.metric == "euclidean"
+        self.straight = not self.slices.projects and not self.book.unit_codes
         self.estimator = policies.estimator
         self.stochastic = stochastic_sample_codes
         self.temperature = check_number("sample_codebook_temp", sample_codebook_temp, 0)

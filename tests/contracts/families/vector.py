@@ -39,6 +39,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "plain": {},
     "cosine": {"use_cosine_sim": True},
     "cosine_gradient": {"use_cosine_sim": True, "learnable_codebook": True},
+    "cosine_lengths": {"use_cosine_sim": True, "unit_codes": False},
+    "cosine_lengths_gradient": {"metric": "cosine", "unit_codes": False, "update": Gradient(), "init": KMeansInit(3)},
     "kmeans_init": {"kmeans_init": True},
     "kmeans_init_cosine": {"metric": "cosine", "init": KMeansInit(iters=3, seeding="k-means++")},
     "normal_init": {"init": Normal(0.5)},

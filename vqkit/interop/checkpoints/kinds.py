@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from vqkit.errors import CheckpointError
+from vqkit.interop.checkpoints.codecs import load_dac, load_encodec, load_mimi
 from vqkit.interop.checkpoints.state import State, read_state
 from vqkit.interop.checkpoints.taming import load_diffusers, load_taming
 from vqkit.interop.checkpoints.vector_quantize_pytorch import (
@@ -37,6 +38,9 @@ KINDS: Mapping[str, Kind] = {
     "vqtorch": Kind(r"codebook\.weight", load_vqtorch),
     "taming": Kind(r"embedding\.weight", load_taming),
     "diffusers": Kind(r"quantize\.embedding\.weight", load_diffusers),
+    "encodec": Kind(r"layers\.0\._?codebook\.inited", load_encodec),
+    "dac": Kind(r"quantizers\.0\.codebook\.weight", load_dac),
+    "mimi": Kind(r"(rvq_first|semantic_residual_vector_quantizer)\..*", load_mimi),
 }
 
 
@@ -52,7 +56,8 @@ def load(
     Args:
         source: a state dict, or a file of one: safetensors, or torch's, read with ``weights_only``.
         kind: ``"vector-quantize-pytorch"`` (also ``… residual`` and ``… grouped residual``), ``"vqtorch"`` (gives a
-            layer of ``vqkit.interop.vqtorch``), ``"taming"`` (latent-diffusion too) or ``"diffusers"``; None finds out.
+            layer of ``vqkit.interop.vqtorch``), ``"taming"`` (latent-diffusion too), ``"diffusers"``, ``"encodec"``,
+            ``"dac"`` or ``"mimi"`` (those of transformers too); None finds out.
         prefix: take only what is under it: the quantizer within a whole model's weights.
 
     Raises:

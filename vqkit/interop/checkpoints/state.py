@@ -76,10 +76,12 @@ class State:
         return part
 
     def numbered(self, name: str) -> list[State]:
-        """What is under ``name.0.``, ``name.1.`` and so on."""
+        """What is under ``name.0.``, ``name.1.`` and so on, at least one."""
         found = []
         while any(key.startswith(f"{name}.{len(found)}.") for key in self.tensors):
             found.append(self.under(f"{name}.{len(found)}."))
+        if not found:
+            raise self.fault(f"missing {self.prefix}{name}.0")
         return found
 
     def left(self) -> list[str]:

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from vqkit.codebook.affine import Affine, AffineMap
+from vqkit.errors import bad_value
 from vqkit.kernels.reference.unit import unit
 from vqkit.shapes import check_choice
 
 LONGEST = 10.0
+GROUPS = 32
 
 
 def capped(x: Tensor, longest: float = LONGEST) -> Tensor:
@@ -29,7 +31,7 @@ def capped(x: Tensor, longest: float = LONGEST) -> Tensor:
 OF_VECTORS: Mapping[str, Callable[[Tensor], Tensor]] = {"l2": unit, "l2c": capped}
 OF_CHANNELS: Mapping[str, Callable[[int], nn.Module]] = {
     "bn": nn.BatchNorm1d,
-    "gn": lambda channels: nn.GroupNorm(32, channels, eps=1e-6),
+    "gn": lambda channels: nn.GroupNorm(GROUPS, channels, eps=1e-6),
     "in": nn.InstanceNorm1d,
 }
 
@@ -45,6 +47,10 @@ class InputNorm(nn.Module):
     def __init__(self, norm: str | None, channels: int, groups: int, dim: int):
         super().__init__()
         self.kind = check_choice("norm", norm or "none", ("none", *OF_VECTORS, *OF_CHANNELS))
+        if self.kind == "gn" and channels % GROUPS:
+            raise bad_value(
+                "norm", f"another than 'gn' unless features are a multiple of {GROUPS}", f"{channels} of them"
+            )
         self.channels, self.groups, self.dim = channels, groups, dim
         self.of_channels = OF_CHANNELS[self.kind](channels) if self.kind in OF_CHANNELS else None
 
