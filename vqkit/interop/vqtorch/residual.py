@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from vqkit.codebook import Gradient
 from vqkit.functional import codebook_loss, commitment_loss
 from vqkit.interop.vqtorch.layers import Misc, VQLayer
 from vqkit.interop.vqtorch.options import Options, policies
@@ -52,8 +51,7 @@ class ResidualVectorQuant(VQLayer):
     ):
         super().__init__(feature_size, num_codes, groups, share, 1, dim, norm)
         self.beta = options.get("beta", 0.95)
-        made = policies(**options) | {"objectives": ()}
-        made["update"] = Gradient(0.0) if made["update"].by_gradient else made["update"]
+        made = policies(**options) | {"objectives": ()}  # the loss is the layer's, on the sum of all stages
         stages = [VectorQuantize(feature_size, self.table_size, **made) for _ in range(1 if share else groups)]
         self.vq = Residual(stages[0], groups, channel_dim=dim) if share else Residual(stages, channel_dim=dim)
 
