@@ -67,7 +67,7 @@ def codes_from_rows(book: Codebook, rows: list[Tensor], method: str, iters: int)
     def centroids(rows: Tensor) -> Tensor:
         if method == "data":
             return rows[: book.size]
-        return kmeans(rows, book.size, iters=iters, metric=book.metric, generator=generator).centroids
+        return kmeans(rows, book.size, iters=iters, metric=book.space, generator=generator).centroids
 
     return torch.stack([centroids(own) for own in rows])
 
