@@ -2,7 +2,17 @@
 
 from vqkit.codebook import Codebook, codebook_warmup
 from vqkit.errors import VqkitError
-from vqkit.quantizers import IBQ, SQVAE, GumbelQuantize, Quantizer, RandomProjectionQuantizer, SimVQ, VectorQuantize
+from vqkit.quantizers import (
+    IBQ,
+    SQVAE,
+    GumbelQuantize,
+    ProductQuantize,
+    Quantizer,
+    RandomProjectionQuantizer,
+    SimVQ,
+    SinkhornVQ,
+    VectorQuantize,
+)
 
 __version__ = "0.1.0"
 
@@ -11,9 +21,11 @@ __all__ = [
     "SQVAE",
     "Codebook",
     "GumbelQuantize",
+    "ProductQuantize",
     "Quantizer",
     "RandomProjectionQuantizer",
     "SimVQ",
+    "SinkhornVQ",
     "VectorQuantize",
     "VqkitError",
     "__version__",

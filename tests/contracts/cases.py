@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.contracts.case import DIM, SIZE, Case
-from tests.contracts.families import gumbel, ibq, random_projection, sim_vq, sq_vae, vector
+from tests.contracts.families import gumbel, ibq, product, random_projection, sim_vq, sinkhorn, sq_vae, vector
 
 FAMILIES: dict[str, Callable[[], list[Case]]] = {
     "GumbelQuantize": gumbel.cases,
     "IBQ": ibq.cases,
+    "ProductQuantize": product.cases,
     "RandomProjectionQuantizer": random_projection.cases,
     "SQVAE": sq_vae.cases,
     "SimVQ": sim_vq.cases,
+    "SinkhornVQ": sinkhorn.cases,
     "VectorQuantize": vector.cases,
 }
 _EVERY = [case for family in FAMILIES.values() for case in family()]

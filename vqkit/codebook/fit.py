@@ -111,6 +111,24 @@ def codebook_warmup(
     """
     check_choice("warmup_method", warmup_method, METHODS)
     check_int("iters", iters, 0)
+    samples = sampled(model, loader, num_batch, rows_per_code=rows_per_code, forward=forward)
+    # All of them before the first is placed: one that fails leaves every codebook as it was.
+    found = {book: codes_from_sample(book, sample, warmup_method, iters) for book, sample in samples.items()}
+    for book, codes in found.items():
+        book.place_(torch.ones_like(book.frozen), codes, 1.0)
+        book.mark_initialised_()
+
+
+@torch.no_grad()
+def sampled(
+    model: nn.Module,
+    loader: Iterable[Any],
+    num_batch: int | None = None,
+    *,
+    rows_per_code: int = 64,
+    forward: Callable[[Any], object] | None = None,
+) -> dict[Codebook, RowSample]:
+    """A sample of the rows that reach each codebook in ``model``, arguments as for ``codebook_warmup``."""
     check_int("rows_per_code", rows_per_code)
     if num_batch is not None:
         check_int("num_batch", num_batch)
@@ -120,14 +138,10 @@ def codebook_warmup(
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        with torch.no_grad(), recording(books, rows_per_code) as samples:
+        with recording(books, rows_per_code) as samples:
             for batch in islice(loader, num_batch):
                 (forward or model)(batch[0] if isinstance(batch, (tuple, list)) and forward is None else batch)
     finally:
         for module, training in modes.items():
             module.training = training
-    # All of them before the first is placed: one that fails leaves every codebook as it was.
-    found = {book: codes_from_sample(book, sample, warmup_method, iters) for book, sample in samples.items()}
-    for book, codes in found.items():
-        book.place_(torch.ones_like(book.frozen), codes, 1.0)
-        book.mark_initialised_()
+    return samples

@@ -12,7 +12,9 @@ from vqkit.functional.losses import (
     orthogonal_loss,
 )
 from vqkit.functional.nearest import nearest
+from vqkit.functional.product import RotatedCodes, balanced_rotation, optimised_product
 from vqkit.functional.sampling import gumbel_straight_through, index_backpropagation, sample_codes
+from vqkit.functional.sinkhorn import sinkhorn_assignment
 from vqkit.functional.softmax_entropy import Entropies, code_entropies
 from vqkit.functional.usage import perplexity, usage
 
@@ -20,6 +22,8 @@ __all__ = [
     "CodeSums",
     "Entropies",
     "KMeans",
+    "RotatedCodes",
+    "balanced_rotation",
     "code_entropies",
     "code_sums",
     "codebook_loss",
@@ -33,10 +37,12 @@ __all__ = [
     "lookup",
     "nearest",
     "noise_substitution",
+    "optimised_product",
     "orthogonal_loss",
     "perplexity",
     "rotation_trick",
     "sample_codes",
+    "sinkhorn_assignment",
     "straight_through",
     "synchronous",
     "usage",

@@ -23,8 +23,10 @@ from vqkit.quantizers.objectives import (
     SoftCommitment,
 )
 from vqkit.quantizers.output import LossBreakdown, Quantized, QuantizedWithBreakdown
+from vqkit.quantizers.product import ProductQuantize
 from vqkit.quantizers.random_projection import RandomProjectionQuantizer
 from vqkit.quantizers.sim_vq import SimVQ
+from vqkit.quantizers.sinkhorn import SinkhornVQ
 from vqkit.quantizers.sq_vae import SQVAE
 from vqkit.quantizers.vector import VectorQuantize
 
@@ -44,12 +46,14 @@ __all__ = [
     "NoGradient",
     "NoiseSubstitution",
     "Orthogonal",
+    "ProductQuantize",
     "Quantized",
     "QuantizedWithBreakdown",
     "Quantizer",
     "RandomProjectionQuantizer",
     "Rotation",
     "SimVQ",
+    "SinkhornVQ",
     "SoftCommitment",
     "StraightThrough",
     "VectorQuantize",
