@@ -15,9 +15,11 @@ from tests.contracts.families import (
     ibq,
     latent,
     multiscale,
+    product,
     random_projection,
     residual,
     sim_vq,
+    sinkhorn,
     sq_vae,
     vector,
 )
@@ -29,10 +31,12 @@ FAMILIES: dict[str, Callable[[], list[Case]]] = {
     "IBQ": ibq.cases,
     "LatentQuantize": latent.cases,
     "MultiScale": multiscale.cases,
+    "ProductQuantize": product.cases,
     "RandomProjectionQuantizer": random_projection.cases,
     "Residual, Grouped": residual.cases,
     "SQVAE": sq_vae.cases,
     "SimVQ": sim_vq.cases,
+    "SinkhornVQ": sinkhorn.cases,
     "VectorQuantize": vector.cases,
 }
 CASES: list[Case] = [case for family in FAMILIES.values() for case in family()]

@@ -9,9 +9,11 @@ from vqkit.functional.moments import Moments, moments
 from vqkit.functional.nearest import nearest
 from vqkit.functional.packing import pack_levels, unpack_levels
 from vqkit.functional.perturbation import bin_centres, bin_levels, cdf, inverse_cdf, perturb
+from vqkit.functional.product import RotatedCodes, balanced_rotation, optimised_product
 from vqkit.functional.resample import area_down, upsample
 from vqkit.functional.sampling import gumbel_straight_through, index_backpropagation, sample_codes
 from vqkit.functional.scalar import dither, level_positions, level_values, nearest_levels
+from vqkit.functional.sinkhorn import sinkhorn_assignment
 from vqkit.functional.softmax_entropy import Entropies, code_entropies
 from vqkit.functional.usage import perplexity, usage
 
@@ -20,7 +22,9 @@ __all__ = [
     "Entropies",
     "KMeans",
     "Moments",
+    "RotatedCodes",
     "area_down",
+    "balanced_rotation",
     "bin_centres",
     "bin_levels",
     "cdf",
@@ -43,12 +47,14 @@ __all__ = [
     "nearest",
     "nearest_levels",
     "noise_substitution",
+    "optimised_product",
     "orthogonal_loss",
     "pack_levels",
     "perplexity",
     "perturb",
     "rotation_trick",
     "sample_codes",
+    "sinkhorn_assignment",
     "straight_through",
     "synchronous",
     "unpack_levels",

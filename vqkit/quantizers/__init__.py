@@ -40,10 +40,12 @@ from vqkit.quantizers.output import (
     QuantizedWithCodes,
     QuantizedWithInfo,
 )
+from vqkit.quantizers.product import ProductQuantize
 from vqkit.quantizers.random_projection import RandomProjectionQuantizer
 from vqkit.quantizers.residual import Residual
 from vqkit.quantizers.residual_vq import GroupedResidualVQ, ResidualVQ
 from vqkit.quantizers.sim_vq import SimVQ
+from vqkit.quantizers.sinkhorn import SinkhornVQ
 from vqkit.quantizers.split_rvq import SplitResidualVQ
 from vqkit.quantizers.sq_vae import SQVAE
 from vqkit.quantizers.stage_dropout import StageDropout
@@ -78,6 +80,7 @@ __all__ = [
     "NoiseSubstitution",
     "Orthogonal",
     "PerturbedInfo",
+    "ProductQuantize",
     "Quantized",
     "QuantizedIndices",
     "QuantizedWithBreakdown",
@@ -89,6 +92,7 @@ __all__ = [
     "ResidualVQ",
     "Rotation",
     "SimVQ",
+    "SinkhornVQ",
     "SoftCommitment",
     "SplitResidualVQ",
     "StageDropout",
