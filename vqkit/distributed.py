@@ -6,6 +6,7 @@ The group is looked up at each call, so a module built before ``init_process_gro
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -34,6 +35,29 @@ def summed(tensors: Sequence[Tensor]) -> list[Tensor]:
     dist.all_reduce(flat)
     parts = flat.split([t.numel() for t in tensors])
     return [part.reshape(t.shape).to(t.dtype) for part, t in zip(parts, tensors, strict=True)]
+
+
+class _Summed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
+        del ctx
+        return tuple(summed(tensors))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        del ctx
+        return tuple(summed(grads))
+
+
+def summed_with_gradient(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """``summed``, with gradients: what reaches a rank's tensor is the sum of what all ranks' losses send to the total.
+
+    With a loss that every rank makes alike from the totals, that is the world size times its gradient; DDP's average
+    over the ranks then leaves the gradient of that one loss. If one rank goes backward, all must.
+    """
+    if world_size() == 1:
+        return list(tensors)
+    return list(_Summed.apply(*tensors))  # pyright: ignore[reportArgumentType]
 
 
 def gathered(tensor: Tensor) -> Tensor:

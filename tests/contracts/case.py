@@ -22,7 +22,8 @@ class Case:
     draws: training consumes torch's random numbers, so reshaped batches differ. noisy: the training output is not a
     code. projects: a learned map lies between input and codes, and may round differently in another batch.
     pools: rows are not quantized one by one, so what holds row by row does not apply.
-    counts: it knows its usage. options: what it was made of.
+    width: channels of the output, where they are not those of the input. counts: it knows its usage.
+    options: what it was made of.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Case:
     noisy: bool = False
     projects: bool = False
     pools: bool = False
+    width: int = DIM
     counts: bool = True
     options: dict[str, Any] = field(default_factory=dict)
 

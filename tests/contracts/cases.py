@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.contracts.case import DIM, SIZE, Case
-from tests.contracts.families import vector
+from tests.contracts.families import binary, vector
 
 FAMILIES: dict[str, Callable[[], list[Case]]] = {
     "VectorQuantize": vector.cases,
+    "LFQ, BSQ, BinaryMapper": binary.cases,
 }
 CASES: list[Case] = [case for family in FAMILIES.values() for case in family()]
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from vqkit import distributed
 from vqkit.codebook.affine import Affine, AffineMap
 from vqkit.codebook.init import Init, Uniform
+from vqkit.codebook.precision import Float32State
 from vqkit.codebook.revive import ReplaceRare, Revive
 from vqkit.codebook.stats import NONE, BatchStats, random_rows, row_positions
 from vqkit.codebook.update import EMA, InPlace, InPlaceOptimizer, Update, Weight
@@ -26,7 +27,7 @@ from vqkit.shapes import check_choice, check_int, check_tensor
 ROWS_PER_CODE = 256  # more rows than this place a centroid no better
 
 
-class Codebook(nn.Module):
+class Codebook(Float32State):
     """H tables of K codes of width D, exact to search, and all the state a codebook has.
 
     Rows (H, N, D) come as ``prepare`` returns them; an index of −1 marks a row that does not count. Only ``prepare_``,
@@ -310,21 +311,9 @@ class Codebook(nn.Module):
 
     # --- keeping ----------------------------------------------------------------------------------------------------
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Codebook:
-        """Moves between devices go through; casts do not: averages of half-precision numbers drift."""
-
-        def keep_dtype(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
-
-        return super()._apply(keep_dtype, recurse)
-
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         self._begun, self._pending = bool(self.initialised), None
-        for tensor in [*self.parameters(recurse=False), *self.buffers(recurse=False)]:
-            if tensor.is_floating_point() and tensor.dtype != torch.float32:  # assigned, not copied
-                tensor.data = tensor.data.float()
         if self.in_place is not None:
             self.in_place.point_at(list(self.parameters()))
 

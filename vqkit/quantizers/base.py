@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vqkit.codebook.window import UsageWindow
-from vqkit.errors import ArgumentError
+from vqkit.errors import ArgumentError, bad_type
 from vqkit.functional.lookup import check_code_range
 from vqkit.layout import Layout, layout_of_indices, rows_that_count, to_rows
 from vqkit.quantizers.config import to_json
@@ -53,12 +53,14 @@ class Quantizer(nn.Module):
     index_axis: bool = False
     straight: bool = True
     conditioned: bool = False
-    window: UsageWindow | None = None
 
     def __init__(self, dim: int, channel_dim: int | None = -1, rank: int | None = None):
         super().__init__()
         self.dim = check_int("dim", dim)
+        if channel_dim is not None and (isinstance(channel_dim, bool) or not isinstance(channel_dim, int)):
+            raise bad_type("channel_dim", "an int, or None", channel_dim)
         self.channel_dim, self.rank = channel_dim, rank
+        self.window: UsageWindow | None = None  # not of the class, which would hide the module assigned later
         self.register_buffer("skipped_rows", torch.zeros((), dtype=torch.int64), persistent=False)
         self._warned = False
         self._arguments: dict[str, Any] = {}
@@ -131,9 +133,12 @@ class Quantizer(nn.Module):
     ) -> Quantized:
         """A plain forward: rows, one step, and back into the layout and dtype of the input."""
         rows, valid, layout = self._rows(x, mask, lens, count=self.training)
-        step = self.step(rows, valid, frozen=freeze_codebook)
+        return self._returned(self.step(rows, valid, frozen=freeze_codebook), rows, layout, x.dtype)
+
+    def _returned(self, step: Step, rows: Tensor, layout: Layout, dtype: torch.dtype) -> Quantized:
+        """What a step made of ``rows``, in the layout and dtype of the input."""
         quantized = torch.where(step.valid[:, None], step.through(rows), 0)
-        return Quantized(layout.restore(quantized).to(x.dtype), self._arrange(step.indices, layout), step.loss)
+        return Quantized(layout.restore(quantized).to(dtype), self._arrange(step.indices, layout), step.loss)
 
     def _arrange(self, indices_NI: Tensor, layout: Layout) -> Tensor:
         return layout.arrange(indices_NI if self.index_axis else indices_NI[:, 0])
