@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqkit.errors import bad_value
+from vqkit.errors import bad_type, bad_value
 from vqkit.functional.bits import unpack_bits
 from vqkit.shapes import check_float, check_number, check_shape, check_tensor
 
@@ -176,7 +176,7 @@ def code_mass(logits: Tensor, valid: Tensor | None = None) -> Tensor:
     weight_N = torch.ones_like(logits_HNd[0, :, 0])
     if valid is not None:
         if check_tensor("valid", valid).dtype != torch.bool:
-            raise bad_value("valid", "a bool tensor", valid.dtype)
+            raise bad_type("valid", "a bool tensor", valid.dtype)
         weight_N = check_shape("valid", valid, (N,)).to(logits.dtype)
     mass: Tensor = _CodeMass.apply(logits_HNd, weight_N)  # pyright: ignore[reportAssignmentType]
     return mass if logits.ndim == 3 else mass[0]

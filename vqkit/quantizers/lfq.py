@@ -217,8 +217,11 @@ class LFQ(Quantizer):
             mask: bool, the shape of ``x`` without channels. lens: int64 (B,), rows that count of each x (B, n, dim).
             freeze_codebook: a frozen forward does not count in ``usage``; nothing else learns here anyway.
         """
+        sharpness = self.inv_temperature
+        if inv_temperature is not None:
+            sharpness = check_number("inv_temperature", inv_temperature, 0, open_low=True)
         rows, valid, layout = self._rows(x, mask, lens, count=self.training)
-        step, breakdown = self._make(rows, valid, frozen=freeze_codebook, inv_temperature=inv_temperature)
+        step, breakdown = self._make(rows, valid, sharpness, frozen=freeze_codebook)
         returned = self._returned(step, rows, layout, x.dtype)
         return QuantizedWithEntropies(*returned, breakdown) if return_loss_breakdown else returned
 
@@ -234,7 +237,7 @@ class LFQ(Quantizer):
         more: bool = False,
     ) -> Step:
         del more
-        return self._make(rows, valid, frozen=frozen, given=given).step
+        return self._make(rows, valid, self.inv_temperature, frozen=frozen, given=given).step
 
     def encode_rows(self, rows: Tensor, valid: Tensor) -> Tensor:
         return self._signs(*self._enter(rows, valid, count=False))
@@ -246,20 +249,17 @@ class LFQ(Quantizer):
         self,
         rows: Tensor,
         valid: Tensor,
+        inv_temperature: float,
         *,
         frozen: bool | None = None,
         given: Tensor | None = None,
-        inv_temperature: float | None = None,
     ) -> _Made:
         x_NCd, valid = self._enter(rows, valid, count=self.training)
         indices = self._signs(x_NCd, valid) if given is None else torch.where(valid[:, None], given, -1)
         if not frozen:
             self._count_codes(indices)
         q_NCd = self._codes(indices).to(x_NCd.dtype)
-        temperature = self.inv_temperature
-        if inv_temperature is not None:
-            temperature = check_number("inv_temperature", inv_temperature, 0, open_low=True)
-        loss, breakdown = self._loss(x_NCd, q_NCd, valid, temperature)
+        loss, breakdown = self._loss(x_NCd, q_NCd, valid, inv_temperature)
 
         def through(again: Tensor) -> Tensor:
             x = x_NCd if again is rows else self._enter(again, valid, count=False)[0]
