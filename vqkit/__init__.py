@@ -3,10 +3,13 @@
 from vqkit.codebook import Codebook, codebook_warmup
 from vqkit.errors import VqkitError
 from vqkit.quantizers import (
+    BSQ,
     FSP,
     FSQ,
     IBQ,
+    LFQ,
     SQVAE,
+    BinaryMapper,
     GroupedResidualVQ,
     GumbelQuantize,
     HierarchicalVQ,
@@ -25,10 +28,13 @@ from vqkit.quantizers import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "BSQ",
     "FSP",
     "FSQ",
     "IBQ",
+    "LFQ",
     "SQVAE",
+    "BinaryMapper",
     "Codebook",
     "GroupedResidualVQ",
     "GumbelQuantize",

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from tests.contracts.case import DIM, SIZE, Case
 from tests.contracts.families import (
+    binary,
     fsp,
     fsq,
     gumbel,
@@ -29,6 +30,7 @@ FAMILIES: dict[str, Callable[[], list[Case]]] = {
     "FSQ": fsq.cases,
     "GumbelQuantize": gumbel.cases,
     "IBQ": ibq.cases,
+    "LFQ, BSQ, BinaryMapper": binary.cases,
     "LatentQuantize": latent.cases,
     "MultiScale": multiscale.cases,
     "ProductQuantize": product.cases,

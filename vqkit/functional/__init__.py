@@ -1,6 +1,8 @@
 """Pure, validated, documented ops: the maths of vqkit. One idea per file."""
 
+from vqkit.functional.bits import pack_bits, unpack_bits
 from vqkit.functional.code_sums import CodeSums, code_sums
+from vqkit.functional.entropy import bit_entropy, code_bit_logits, code_mass, code_probabilities, entropy
 from vqkit.functional.estimators import diveq, noise_substitution, rotation_trick, straight_through, synchronous
 from vqkit.functional.kmeans import KMeans, kmeans
 from vqkit.functional.lookup import lookup
@@ -27,8 +29,12 @@ __all__ = [
     "balanced_rotation",
     "bin_centres",
     "bin_levels",
+    "bit_entropy",
     "cdf",
+    "code_bit_logits",
     "code_entropies",
+    "code_mass",
+    "code_probabilities",
     "code_sums",
     "codebook_loss",
     "commitment_loss",
@@ -36,6 +42,7 @@ __all__ = [
     "dither",
     "diveq",
     "diversity_loss",
+    "entropy",
     "gumbel_straight_through",
     "index_backpropagation",
     "inverse_cdf",
@@ -49,6 +56,7 @@ __all__ = [
     "noise_substitution",
     "optimised_product",
     "orthogonal_loss",
+    "pack_bits",
     "pack_levels",
     "perplexity",
     "perturb",
@@ -57,6 +65,7 @@ __all__ = [
     "sinkhorn_assignment",
     "straight_through",
     "synchronous",
+    "unpack_bits",
     "unpack_levels",
     "upsample",
     "usage",

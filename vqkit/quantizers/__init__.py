@@ -1,6 +1,8 @@
 """One file per method. Every quantizer has ``encode``, ``decode`` and a forward that returns a named tuple."""
 
 from vqkit.quantizers.base import Quantizer
+from vqkit.quantizers.binary_mapper import BinaryMapper
+from vqkit.quantizers.bsq import BSQ
 from vqkit.quantizers.config import build
 from vqkit.quantizers.dither import Dither
 from vqkit.quantizers.estimators import (
@@ -19,6 +21,7 @@ from vqkit.quantizers.gumbel import GumbelQuantize
 from vqkit.quantizers.ibq import IBQ
 from vqkit.quantizers.implicit import ImplicitVQ
 from vqkit.quantizers.latent import LatentQuantize
+from vqkit.quantizers.lfq import LFQ
 from vqkit.quantizers.moment_match import MomentMatch
 from vqkit.quantizers.multiscale import MultiScale, NextScale
 from vqkit.quantizers.multiscale_vq import HierarchicalVQ, MultiScaleVQ
@@ -32,12 +35,14 @@ from vqkit.quantizers.objectives import (
     SoftCommitment,
 )
 from vqkit.quantizers.output import (
+    EntropyBreakdown,
     LossBreakdown,
     PerturbedInfo,
     Quantized,
     QuantizedIndices,
     QuantizedWithBreakdown,
     QuantizedWithCodes,
+    QuantizedWithEntropies,
     QuantizedWithInfo,
 )
 from vqkit.quantizers.product import ProductQuantize
@@ -52,10 +57,13 @@ from vqkit.quantizers.stage_dropout import StageDropout
 from vqkit.quantizers.vector import VectorQuantize
 
 __all__ = [
+    "BSQ",
     "FSP",
     "FSQ",
     "IBQ",
+    "LFQ",
     "SQVAE",
+    "BinaryMapper",
     "CodebookFit",
     "Commitment",
     "CrossEntropyCommitment",
@@ -63,6 +71,7 @@ __all__ = [
     "Dither",
     "Diversity",
     "Entropy",
+    "EntropyBreakdown",
     "Grouped",
     "GroupedResidualVQ",
     "GumbelQuantize",
@@ -85,6 +94,7 @@ __all__ = [
     "QuantizedIndices",
     "QuantizedWithBreakdown",
     "QuantizedWithCodes",
+    "QuantizedWithEntropies",
     "QuantizedWithInfo",
     "Quantizer",
     "RandomProjectionQuantizer",
