@@ -67,7 +67,8 @@ def bin_levels(p: Tensor, levels: Tensor) -> Tensor:
     [[0, 2], [1, 3]]
     """
     _check(p, levels)
-    return torch.minimum((p.detach() * levels).floor().long().clamp(min=0), levels - 1)
+    numbers = (p.detach() * levels).floor().clamp(min=0)
+    return torch.minimum(numbers, (levels - 1).to(numbers.dtype)).long()
 
 
 def bin_centres(numbers: Tensor, levels: Tensor) -> Tensor:
