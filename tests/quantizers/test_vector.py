@@ -241,3 +241,30 @@ def test_each_row_may_have_codes_of_its_own(separate: bool):
 def test_a_transform_that_cannot_be(options: dict, transform, match: str):
     with pytest.raises(ArgumentError, match=match):
         VectorQuantize(8, 16, **options)(torch.randn(2, 5, 8), codebook_transform_fn=transform)
+
+
+@pytest.mark.parametrize("update", [EMA(0.5), Gradient()], ids=str)
+def test_direction_chooses_codes_that_keep_their_lengths(update):
+    torch.manual_seed(0)
+    quantizer = VectorQuantize(4, 16, metric="cosine", unit_codes=False, update=update, revive=None)
+    codes = torch.randn(16, 4) * torch.logspace(-2, 2, 16)[:, None]
+    quantizer.codebook = codes
+    x = 5 * torch.randn(100, 4)
+    x.requires_grad_()
+    unit_x, unit_codes = (nn.functional.normalize(t, dim=1) for t in (x, codes))
+    out = quantizer(x)
+    assert torch.equal(out.indices, (unit_x @ unit_codes.T).argmax(1))
+    assert torch.equal(out.quantized, codes[out.indices])
+    weight = 1 if isinstance(update, EMA) else 2
+    torch.testing.assert_close(out.loss, weight * (x - codes[out.indices]).square().mean())
+    weights = torch.randn(100, 4)
+    (gradient,) = torch.autograd.grad((out.quantized * weights).sum(), x)
+    assert torch.equal(gradient, weights)
+    if isinstance(update, EMA):
+        hit = torch.bincount(out.indices, minlength=16) > 0
+        assert (quantizer.codebook.norm(dim=1)[hit] > 1.5).any()
+
+
+def test_lengths_are_for_the_cosine_metric():
+    with pytest.raises(ArgumentError, match="unit_codes: expected True unless metric is 'cosine'"):
+        VectorQuantize(4, 8, unit_codes=False)

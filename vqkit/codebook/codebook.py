@@ -37,6 +37,7 @@ class Codebook(Float32State):
 
     Args:
         size: codes K. dim: width D. heads: tables H. metric: ``"euclidean"``, ``"cosine"`` (unit codes) or ``"dot"``.
+        unit_codes: False lets codes and rows of a cosine codebook keep their lengths; direction alone chooses.
         init, update, revive: policies; ``revive=None`` lets dead codes be. affine: a policy, or None.
         bridge: a module between the stored vectors (H, K, D') and the codes (H, K, D) (FVQ); learns by gradient. The
             vectors do so too (``Gradient``) or stay (``Fixed``).
@@ -69,6 +70,7 @@ class Codebook(Float32State):
         heads: int = 1,
         *,
         metric: str = "euclidean",
+        unit_codes: bool = True,
         init: Init | None = None,
         update: Update | None = None,
         revive: Revive | None = ReplaceRare(),  # noqa: B008 - frozen, so shared safely
@@ -90,10 +92,13 @@ class Codebook(Float32State):
             raise bad_type("bridge", "an nn.Module or None", bridge)
         self.size, self.dim, self.heads = check_int("size", size), check_int("dim", dim), check_int("heads", heads)
         self.metric = check_choice("metric", metric, METRICS)
+        if not unit_codes and metric != "cosine":
+            raise bad_value("unit_codes", "True unless metric is 'cosine'", unit_codes)
+        self.unit_codes = unit_codes and metric == "cosine"
         self.init, self.update, self.revive = init or Uniform(), update or EMA(), revive
         self.sync = sync
         vectors = self.init.initial(heads, size, dim)
-        if metric == "cosine":
+        if self.unit_codes:
             vectors = unit(vectors)
         if self.update.by_gradient or isinstance(self.update, InPlace):
             # Not a leaf that losses reach unless it learns by gradient: so DDP and optimizers pass it by.
@@ -146,6 +151,11 @@ class Codebook(Float32State):
         """What an in-place optimizer moves besides the vectors: the numbers of a learned affine map."""
         return list(self.affine.parameters()) if self.affine is not None else []
 
+    @property
+    def space(self) -> str:
+        """The metric of the space the codes fill: with lengths of their own they fill all of it, whatever chooses."""
+        return "cosine" if self.unit_codes else "euclidean"
+
     # --- pure -------------------------------------------------------------------------------------------------------
 
     def codes(self) -> Tensor:
@@ -161,14 +171,14 @@ class Codebook(Float32State):
     def transform(self, vectors: Tensor) -> Tensor:
         """Stored vectors (H, K, D) to codes (H, K, D): unit length, affine map, bridge."""
         with torch.autocast(vectors.device.type, enabled=False):
-            codes = unit(vectors) if self.metric == "cosine" else vectors
+            codes = unit(vectors) if self.unit_codes else vectors
             codes = self.affine(codes) if self.affine is not None else codes
             return self.bridge(codes) if self.bridge is not None else codes
 
     def prepare(self, x: Tensor) -> Tensor:
-        """Rows in the space of the codes: float32 (float64 stays), unit length for the cosine metric."""
+        """Rows in the space of the codes: float32 (float64 stays), and unit length if they have."""
         x = x if x.dtype == torch.float64 else x.float()
-        return unit(x) if self.metric == "cosine" else x
+        return unit(x) if self.unit_codes else x
 
     def nearest(self, rows: Tensor, codes: Tensor | None = None, topk: int | None = None) -> Tensor:
         """Exact nearest codes of rows (H, N, D): (H, N) int64, or (H, N, T)."""
@@ -224,7 +234,7 @@ class Codebook(Float32State):
         drawn = [found.rows[h][found.scores[h] > NONE] for h in range(self.heads)]
         self.place_(
             torch.ones_like(self.frozen),
-            torch.stack([self.init.from_rows(r, self.size, self.metric) for r in drawn]),
+            torch.stack([self.init.from_rows(r, self.size, self.space) for r in drawn]),
             1.0,
         )
         self.mark_initialised_()
@@ -284,7 +294,7 @@ class Codebook(Float32State):
         ``weight``: how many rows the averages count the new place for; None as many as they counted the old one.
         """
         vectors = self.affine.inverse(codes) if self.affine is not None else codes
-        self.write_(where, unit(vectors) if self.metric == "cosine" else vectors)
+        self.write_(where, unit(vectors) if self.unit_codes else vectors)
         self.update.moved_(self, where & ~self.frozen, weight)
 
     @torch.no_grad()

@@ -119,7 +119,7 @@ class EMA:
         total, K = n.sum(1, keepdim=True), n.shape[1]
         smoothed = (n + self.eps) / (total + K * self.eps) * total
         averages = m / torch.where(smoothed > 0, smoothed, 1)[..., None]
-        if book.metric == "cosine":
+        if book.unit_codes:
             averages = unit(averages)
         where = book.ema_hit if self.hold_idle else torch.ones_like(book.ema_hit)
         book.write_(where & averages.isfinite().all(-1), averages)

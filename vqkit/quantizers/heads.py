@@ -13,16 +13,18 @@ class Heads(Projections):
 
     A row becomes ``heads`` slices of width D. With a table each (``separate``) they lie along the first axis, H = heads
     and N' = N; with one table for all they are rows of their own, H = 1 and N' = N · heads. A linear projection goes in
-    and out where ``width * heads`` differs from ``dim``.
+    and out where ``width * heads`` differs from ``dim``, or where ``project``.
 
     Args:
         dim: width of the input. width: D. heads: slices. separate: a table per slice.
-        layernorm: a LayerNorm behind the projection in.
+        layernorm: a LayerNorm behind the projection in. project: always have the projections.
     """
 
-    def __init__(self, dim: int, width: int, heads: int, separate: bool, layernorm: bool = False):
+    def __init__(
+        self, dim: int, width: int, heads: int, separate: bool, layernorm: bool = False, project: bool = False
+    ):
         inner = width * heads
-        super().__init__(dim, inner)
+        super().__init__(dim, inner, always=project)
         self.width, self.heads, self.separate = width, heads, separate
         if layernorm and not self.projects:
             raise bad_value("layernorm_after_project_in", "False without a projection", layernorm)

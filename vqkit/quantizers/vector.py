@@ -53,6 +53,8 @@ class VectorQuantize(Quantizer):
         heads: slices of the feature axis, each with its own index.
         separate_codebook_per_head: a table per head instead of one for all.
         metric: ``"euclidean"`` (default), ``"cosine"``, or ``"dot"`` for the code of largest inner product.
+        unit_codes: False: with ``"cosine"``, direction chooses the code but both keep their lengths (DAC,
+            arXiv:2306.06546, §3.2).
         init: where codes begin, ``Uniform()`` by default.
         update: how codes learn, ``EMA(0.8)`` by default.
         revive: what becomes of dead codes, ``ReplaceRare()`` by default, None for nothing.
@@ -66,6 +68,7 @@ class VectorQuantize(Quantizer):
         sync_update_v: ν; adds ν times the output's gradient to codes that learn by gradient.
         freeze_codebook: the codes do not learn.
         layernorm_after_project_in: a LayerNorm behind the projection.
+        project: linear projections in and out even where the widths agree.
         return_zeros_for_masked_padding: False gives masked rows back unchanged.
         sync_codebook: share statistics among ranks; False lets every rank's codebook go its own way.
         usage_window: training rows over which usage and perplexity are counted.
@@ -97,6 +100,7 @@ class VectorQuantize(Quantizer):
         separate_codebook_per_head: bool = False,
         *,
         metric: str | None = None,
+        unit_codes: bool = True,
         init: Init | None = None,
         update: Update | None = None,
         revive: Revive | Literal["default"] | None = "default",
@@ -110,6 +114,7 @@ class VectorQuantize(Quantizer):
         sync_update_v: float = 0.0,
         freeze_codebook: bool = False,
         layernorm_after_project_in: bool = False,
+        project: bool = False,
         return_zeros_for_masked_padding: bool = True,
         sync_codebook: bool = True,
         usage_window: int = 65_536,
@@ -123,12 +128,13 @@ class VectorQuantize(Quantizer):
         self.codebook_size, self.heads = check_int("codebook_size", codebook_size), check_int("heads", heads)
         self.codebook_dim = dim if codebook_dim is None else check_int("codebook_dim", codebook_dim)
         self.separate = bool(separate_codebook_per_head) and heads > 1
-        self.slices = Heads(dim, self.codebook_dim, heads, self.separate, layernorm_after_project_in)
+        self.slices = Heads(dim, self.codebook_dim, heads, self.separate, layernorm_after_project_in, project)
         self.book = Codebook(
             codebook_size,
             self.codebook_dim,
             heads if self.separate else 1,
             metric=policies.metric,
+            unit_codes=unit_codes,
             init=policies.init,
             update=policies.update,
             revive=policies.revive,
@@ -138,7 +144,7 @@ class VectorQuantize(Quantizer):
             sync=sync_codebook,
         )
         self.index_axis = heads > 1
-        self.straight = not self.slices.projects and policies.metric != "cosine"
+        self.straight = not self.slices.projects and not self.book.unit_codes
         self.estimator = policies.estimator
         self.stochastic = stochastic_sample_codes
         self.temperature = check_number("sample_codebook_temp", sample_codebook_temp, 0)

@@ -43,6 +43,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "cosine": {"use_cosine_sim": True},
     "cosine_gradient": {"use_cosine_sim": True, "learnable_codebook": True},
     "dot": {"metric": "dot"},
+    "cosine_lengths": {"use_cosine_sim": True, "unit_codes": False},
+    "cosine_lengths_gradient": {"metric": "cosine", "unit_codes": False, "update": Gradient(), "init": KMeansInit(3)},
     "kmeans_init": {"kmeans_init": True},
     "kmeans_init_cosine": {"metric": "cosine", "init": KMeansInit(iters=3, seeding="k-means++")},
     "normal_init": {"init": Normal(0.5)},
@@ -96,6 +98,7 @@ DRAWS = {"gumbel_noise", "diveq", "noise_substitution", "stochastic", "orthogona
 LAYOUTS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "rows": ({}, (2, 9, DIM)),
     "projected": ({"codebook_dim": 5}, (2, 9, DIM)),
+    "projected_alike": ({"project": True}, (2, 9, DIM)),
     "heads": ({"heads": 3, "codebook_dim": 4}, (2, 9, DIM)),
     "heads_apart": ({"heads": 3, "codebook_dim": 4, "separate_codebook_per_head": True}, (2, 9, DIM)),
     "image_heads_projected": (

@@ -1,0 +1,125 @@
+"""``VectorQuantize``, ``ResidualVQ`` and ``GroupedResidualVQ`` of vector-quantize-pytorch 1.32."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vqkit.codebook import EMA, Codebook, ReplaceStale, RunningAffine
+from vqkit.errors import bad_value
+from vqkit.interop.checkpoints.options import chosen
+from vqkit.interop.checkpoints.state import State, fill, fill_projections
+from vqkit.quantizers import Grouped, ResidualVQ, VectorQuantize
+from vqkit.quantizers.stage_options import sorted_options
+
+TOLD = ("dim", "codebook_size", "codebook_dim", "num_quantizers", "groups", "separate_codebook_per_head")
+DEFAULTS: Mapping[str, Any] = {"threshold_ema_dead_code": 0, "rotation_trick": True}
+VARIANCE_FLOOR = 1e-5  # what it clamps the variances of an affine map to
+STATISTICS = (
+    ("row_mean", "batch_mean"),
+    ("row_var", "batch_variance"),
+    ("code_mean", "codebook_mean"),
+    ("code_var", "codebook_variance"),
+)
+
+
+def load_vector_quantize(state: State, options: Mapping[str, Any]) -> VectorQuantize:
+    """Its ``_codebook.*``, ``project_in.*``, ``project_out.*``; ``heads`` is an option where no weight tells it."""
+    table = state.under("_codebook.")
+    tables, size, width = table.shape("embed", 3)
+    normed = "project_in.1.weight" in state
+    inward = "project_in.0" if normed else "project_in"
+    heads, dim = tables if tables > 1 else options.get("heads", 1), None
+    if f"{inward}.weight" in state:
+        inner, dim = state.shape(f"{inward}.weight", 2)
+        heads = inner // width
+    if options.get("heads", heads) != heads:
+        raise bad_value("heads", f"{heads}, as the weights have it", options["heads"])
+    vq = VectorQuantize(
+        heads * width if dim is None else dim,
+        size,
+        width,
+        heads,
+        tables > 1,
+        layernorm_after_project_in=normed,
+        **_policies(table, {name: value for name, value in options.items() if name != "heads"}),
+    )
+    _fill_table(vq.book, table)
+    if dim is not None:
+        fill_projections(vq.slices, state, inward, "project_out")
+    if normed:
+        fill(vq.slices.norm, {name: state.take(f"project_in.1.{name}", 1) for name in ("weight", "bias")}, state)
+    return vq
+
+
+def load_residual_vq(state: State, options: Mapping[str, Any]) -> ResidualVQ:
+    """Its ``layers.i._codebook.*``, and the projections around all of them; tables that are all alike are shared."""
+    layers = [layer.under("_codebook.") for layer in state.numbered("layers")]
+    shapes = [layer.shape("embed", 3) for layer in layers]
+    tables = [layer.tensors["embed"] for layer in layers]
+    alike = len(tables) > 1 and bool(tables[0].any()) and all(torch.equal(table, tables[0]) for table in tables)
+    projects = "project_in.weight" in state
+    rvq = ResidualVQ(
+        state.shape("project_in.weight", 2)[1] if projects else shapes[0][2],
+        len(layers),
+        [shape[1] for shape in shapes],
+        shapes[0][2],
+        **{"shared_codebook": alike, **_policies(layers[0], options)},
+    )
+    for stage, layer in zip(rvq.ordered(), layers, strict=True):
+        _fill_table(stage.book, layer)  # pyright: ignore[reportArgumentType] - stages of VectorQuantize
+    if projects:
+        fill_projections(rvq.projections, state, "project_in", "project_out")
+    return rvq
+
+
+def load_grouped_residual_vq(state: State, options: Mapping[str, Any]) -> Grouped:
+    """Its ``rvqs.g.*``, each a ``ResidualVQ``."""
+    outer, own = sorted_options(options, layout_only=True)
+    return Grouped([load_residual_vq(group, own) for group in state.numbered("rvqs")], **outer)
+
+
+def _policies(table: State, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, with what the table's own tensors tell."""
+    told: dict[str, Any] = {"affine_param": True} if "codebook_mean" in table else {}
+    if "initted" in table and not bool(table.tensors["initted"]):
+        told["kmeans_init"] = True
+    return chosen(options, TOLD, **DEFAULTS, **told)
+
+
+def _fill_table(book: Codebook, table: State) -> None:
+    codes, initialised = table.take("embed", 3), table.take("initted", 0)
+    values = {"vectors": codes, "initialised": initialised.bool()}
+    counts, sums = table.take("cluster_size", 2), table.take("embed_avg", 3)
+    if book.update.by_gradient:
+        values["held"] = codes
+    if isinstance(book.update, EMA):
+        values |= {"ema_counts": counts, "ema_sums": sums, "ema_start": torch.zeros_like(counts)}
+    if isinstance(book.revive, ReplaceStale):
+        values["revive_counts"] = counts
+    if "codebook_mean" in table:
+        values |= _affine(book, table)
+    fill(book, values, table)
+    bridge = table.under("vq_bridge.")
+    if bridge and book.bridge is None:
+        raise bad_value("vq_bridge", "the module of which the weights are there", None)
+    if book.bridge is not None:
+        fill(book.bridge, {name: bridge.tensors.pop(name) for name in list(bridge.tensors)}, bridge)
+
+
+def _affine(book: Codebook, table: State) -> dict[str, Tensor]:
+    """The running statistics of an affine map; before the first step there are none."""
+    policy = getattr(book.affine, "policy", None)
+    if not isinstance(policy, RunningAffine):
+        raise bad_value("affine", "RunningAffine, whose statistics are there", policy)
+    seen = "batch_mean" in table
+    values = {"affine.seen": torch.full((book.heads, 1, 1), seen)}
+    for ours, theirs in STATISTICS if seen else ():
+        value = table.take(theirs, 3)
+        # Theirs is clamped where eps is added to ours: this gives the same deviations.
+        values[f"affine.{ours}"] = value.clamp(min=VARIANCE_FLOOR) - policy.eps if ours.endswith("var") else value
+    table.drop(*(theirs for _, theirs in STATISTICS), "codebook_mean_needs_init", "codebook_variance_needs_init")
+    return values
