@@ -167,6 +167,7 @@ def test_a_prefix_decodes_to_the_running_sum():
         torch.testing.assert_close(vq.decode(indices[:, :end]), f_hat)
         rest_missing = torch.where(torch.arange(L) < end, indices, -1)
         assert torch.equal(vq.decode(rest_missing), vq.decode(indices[:, :end]))
+    assert torch.equal(vq.decode(indices[:, :5].to(torch.uint8)), vq.decode(indices[:, :5]))
     for wrong in (2, 29, 31):
         with pytest.raises(ArgumentError, match=r"indices: expected as many tokens as some first scales have.*got"):
             vq.decode(torch.zeros(8, wrong, dtype=torch.int64))

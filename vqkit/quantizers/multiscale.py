@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -200,17 +201,17 @@ class MultiScale(Quantizer):
             found.append(step.indices)
             if learning:
                 self.windows[s].record_(step.indices.t())
-        loss = torch.stack(losses)
+        loss = torch.stack(losses).mean()
         if kept_B is not None:
             used_S = (kept_B[:, None] > torch.arange(S, device=x.device)).any(0)
-            loss = torch.where(used_S, loss, 0) * S / used_S.sum().clamp(min=1)
+            loss = torch.where(used_S, torch.stack(losses), 0).sum() / used_S.sum().clamp(min=1)
 
         def through(again: Tensor) -> Tensor:
             tokens, q = self._tokens(self._maps(again, again.dtype)), self._tokens(f_hat).to(again.dtype)
             y = estimate(self.estimator, tokens, q, training=self.training)
             return y.reshape(len(again), again.shape[1] // self.dim, self.dim).mT.reshape(again.shape)
 
-        return Step(f_hat.flatten(1), self.scales.one_row(found), loss.mean(), valid, through)
+        return Step(f_hat.flatten(1), self.scales.one_row(found), loss, valid, through)
 
     def encode_rows(self, rows: Tensor, valid: Tensor) -> Tensor:
         x, found = self._maps(rows), []
@@ -221,15 +222,13 @@ class MultiScale(Quantizer):
         return self.scales.one_row(found)
 
     def decode_rows(self, indices: Tensor) -> Tensor:
-        return [*self._running(indices)][-1].flatten(1)
+        return deque(self._running(indices), maxlen=1).pop().flatten(1)
 
     def _running(self, indices: Tensor) -> Iterator[Tensor]:
         """f̂ (B, C, *size) after each scale of indices (B, L·I)."""
-        f_hat: Tensor | float = 0.0
-        for s, (quantizer, chosen) in enumerate(
-            zip(self._each(), self.scales.columns(indices, self._width), strict=True)
-        ):
-            f_hat = f_hat + self._added(quantizer.decode_rows(chosen), chosen, s)
+        f_hat, columns = 0.0, self.scales.columns(indices, self._width)
+        for s, quantizer in enumerate(self._each()):
+            f_hat = f_hat + self._added(quantizer.decode_rows(columns[s]), columns[s], s)
             yield f_hat
 
     # --- scales -------------------------------------------------------------------------------------------------------
@@ -238,7 +237,7 @@ class MultiScale(Quantizer):
         """Indices (B, L[, I]) of all scales or some first ones as (B, L·I), −1 for those that are missing."""
         check_shape("indices", check_indices("indices", indices), ("B", "L", *self._tail))
         missing = sum(self.scales.tokens[self.scales.prefix(indices.shape[1]) :])
-        rows_BI = nn.functional.pad(indices.flatten(1), (0, missing * self._width), value=-1)
+        rows_BI = nn.functional.pad(indices.long().flatten(1), (0, missing * self._width), value=-1)
         return check_code_range(rows_BI, self.index_sizes), self._layout(len(indices))
 
     def split(self, indices: Tensor) -> list[Tensor]:

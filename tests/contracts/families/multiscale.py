@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tests.contracts.case import DIM, SIZE, Case
-from vqkit import HierarchicalVQ, MultiScale, MultiScaleVQ, ResidualVQ, VectorQuantize
+from vqkit import FSQ, IBQ, HierarchicalVQ, MultiScale, MultiScaleVQ, ResidualVQ, SimVQ, VectorQuantize
 from vqkit.codebook import KMeansInit, ReplaceStale
 from vqkit.functional import straight_through
 from vqkit.quantizers import Commitment, Diversity, Grouped, Quantizer, Residual, Rotation, StageDropout
@@ -72,6 +73,7 @@ TABLES: dict[str, dict[str, Any]] = {
     "gradient": {"learnable_codebook": True},
     "kmeans": {"init": KMeansInit(iters=3)},
     "stale": {"revive": ReplaceStale(0.5)},
+    "in_place": {"in_place_codebook_optimizer": partial(torch.optim.SGD, lr=0.5, momentum=0.9)},
     "fixed": {"ema_update": False},
     "affine": {"affine_param": True},
     "heads": {"heads": 3, "codebook_dim": 4, "separate_codebook_per_head": True},
@@ -123,6 +125,10 @@ def _residual(**options: Any) -> Callable[[], Quantizer]:
 
 WRAPPED: dict[str, Callable[[], Quantizer]] = {
     "rounding": lambda: MultiScale(Rounding(DIM), SCALES),
+    "fsq": lambda: MultiScale(FSQ([5, 4, 3], DIM), SCALES),
+    "fsq_unprojected": lambda: MultiScale(FSQ([3] * DIM), SCALES),
+    "sim_vq": lambda: MultiScale(SimVQ(DIM, SIZE), SCALES),
+    "ibq": lambda: MultiScale(IBQ(DIM, SIZE), SCALES),
     "residual": _residual(kmeans_init=True),
     "residual_shared": _residual(shared_codebook=True),
     "residual_projected": _residual(codebook_dim=5),
