@@ -2,15 +2,36 @@
 
 from vqkit.codebook import Codebook, codebook_warmup
 from vqkit.errors import VqkitError
-from vqkit.quantizers import GroupedResidualVQ, Quantizer, ResidualVQ, VectorQuantize
+from vqkit.quantizers import (
+    FSP,
+    FSQ,
+    IBQ,
+    SQVAE,
+    GroupedResidualVQ,
+    GumbelQuantize,
+    LatentQuantize,
+    Quantizer,
+    RandomProjectionQuantizer,
+    ResidualVQ,
+    SimVQ,
+    VectorQuantize,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "FSP",
+    "FSQ",
+    "IBQ",
+    "SQVAE",
     "Codebook",
     "GroupedResidualVQ",
+    "GumbelQuantize",
+    "LatentQuantize",
     "Quantizer",
+    "RandomProjectionQuantizer",
     "ResidualVQ",
+    "SimVQ",
     "VectorQuantize",
     "VqkitError",
     "__version__",

@@ -6,6 +6,7 @@ The group is looked up at each call, so a module built before ``init_process_gro
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -32,6 +33,35 @@ def summed(tensors: Sequence[Tensor]) -> list[Tensor]:
         return list(tensors)
     flat = torch.cat([t.reshape(-1).double() for t in tensors])
     dist.all_reduce(flat)
+    parts = flat.split([t.numel() for t in tensors])
+    return [part.reshape(t.shape).to(t.dtype) for part, t in zip(parts, tensors, strict=True)]
+
+
+class _SumOverRanks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, flat: Tensor) -> Tensor:
+        del ctx
+        total = flat.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        del ctx
+        total = gradients[0].clone()
+        dist.all_reduce(total)
+        return total
+
+
+def summed_with_gradient(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """``summed``, where each rank's tensors get the gradient of the losses of all ranks.
+
+    DDP's mean over the ranks then gives the gradient that one process would have on all rows. Every rank must go
+    backward, or none.
+    """
+    if world_size() == 1:
+        return list(tensors)
+    flat = _SumOverRanks.apply(torch.cat([t.reshape(-1).double() for t in tensors]))
     parts = flat.split([t.numel() for t in tensors])
     return [part.reshape(t.shape).to(t.dtype) for part, t in zip(parts, tensors, strict=True)]
 

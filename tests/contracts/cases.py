@@ -8,11 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.contracts.case import DIM, SIZE, Case
-from tests.contracts.families import residual, vector
+from tests.contracts.families import fsp, fsq, gumbel, ibq, latent, random_projection, residual, sim_vq, sq_vae, vector
 
 FAMILIES: dict[str, Callable[[], list[Case]]] = {
-    "VectorQuantize": vector.cases,
+    "FSP": fsp.cases,
+    "FSQ": fsq.cases,
+    "GumbelQuantize": gumbel.cases,
+    "IBQ": ibq.cases,
+    "LatentQuantize": latent.cases,
+    "RandomProjectionQuantizer": random_projection.cases,
     "Residual, Grouped": residual.cases,
+    "SQVAE": sq_vae.cases,
+    "SimVQ": sim_vq.cases,
+    "VectorQuantize": vector.cases,
 }
 CASES: list[Case] = [case for family in FAMILIES.values() for case in family()]
 

@@ -96,7 +96,8 @@ BAD_OPTIONS = [
     ({"codebook_dim": "8"}, "codebook_dim"),
     ({"decay": 1.5}, r"decay: expected a number in \[0, 1\], got 1.5"),
     ({"decay": float("nan")}, "decay"),
-    ({"metric": "manhattan"}, "metric: expected one of 'euclidean', 'cosine'"),
+    ({"metric": "manhattan"}, "metric: expected one of 'euclidean', 'cosine', 'dot'"),
+    ({"metric": "dot", "kmeans_init": True}, "init: expected one without rows for metric 'dot'"),
     ({"comitment_weight": 1.0}, "did you mean 'commitment_weight'"),
     ({"decay": 0.9, "update": EMA()}, "decay: expected either it or update=…, got both"),
     ({"use_cosine_sim": True, "metric": "cosine"}, "use_cosine_sim"),
@@ -130,7 +131,7 @@ def test_bad_options(options, match):
         (lambda: KMeansInit(iters=-1), "iters"),
         (lambda: KMeansInit(seeding="best"), "seeding"),
         (lambda: ReplaceRare(share=0), "share"),
-        (lambda: build({"type": "VectorQuantise"}), "quantizer.type: expected one of VectorQuantize"),
+        (lambda: build({"type": "VectorQuantise"}), "quantizer.type: expected one of .*VectorQuantize"),
         (lambda: build({"type": "VectorQuantize", "dim": 4}), "VectorQuantize"),
         (
             lambda: build({"type": "VectorQuantize", "dim": 4, "codebook_size": 4, "update": {"type": "Emma"}}),

@@ -71,4 +71,6 @@ def test_micro_batches_equal_one_batch(steady: Case, way: str):
     assert torch.equal(torch.cat(indices), whole.columns(out.indices)[0])
     assert_same_state(flat_state(whole), flat_state(split), 1e-5)
     for one, many in zip(windows(whole), windows(split), strict=True):
-        assert torch.equal(one.counts(), many.counts())
+        # As multisets: counts of 2^62 codes would not fit.
+        drawn = [window.ring[:, : window.length].sort().values for window in (one, many)]
+        assert torch.equal(*drawn)

@@ -34,6 +34,8 @@ def data(n: int = 37, k: int = 11, d: int = 5):
 def reference_scores(x, codes, metric):
     if metric == "cosine":
         return F.normalize(x, dim=1) @ F.normalize(codes, dim=1).t()
+    if metric == "dot":
+        return x @ codes.t()
     return -(x[:, None] - codes).square().sum(-1)
 
 
@@ -57,7 +59,7 @@ def test_the_two_means_send_gradient_to_one_side_each():
 
 
 @pytest.mark.usefixtures("blocks")
-@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "dot"])
 def test_cross_entropy_equals_the_full_matrix(metric: str):
     x, codes = data()
     indices = torch.randint(11, (37,))
@@ -68,7 +70,7 @@ def test_cross_entropy_equals_the_full_matrix(metric: str):
 
 
 @pytest.mark.usefixtures("blocks")
-@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "dot"])
 def test_diversity_is_the_entropy_of_the_mean_over_all_rows(metric: str):
     x, codes = data()
     valid = torch.rand(37) > 0.3

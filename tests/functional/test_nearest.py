@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vqkit.errors import ArgumentError, ArgumentTypeError
 from vqkit.functional import nearest
+from vqkit.functional.nearest import search_biased
 
 METRICS = ["euclidean", "cosine"]
 reference_nearest = importlib.import_module("vqkit.kernels.reference.nearest")
@@ -226,3 +227,45 @@ def test_the_answer_does_not_depend_on_the_company(seed: int, n: int, k: int, d:
 def test_bad_arguments(call, error, match):
     with pytest.raises(error, match=match):
         call()
+
+
+@given(
+    st.integers(1, 40),
+    st.integers(1, 30),
+    st.integers(1, 9),
+    st.floats(-50, 50),
+    st.floats(0.01, 10),
+    st.integers(0, 99),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_largest_inner_product(n: int, k: int, d: int, offset: float, scale: float, seed: int):
+    generator = torch.Generator().manual_seed(seed)
+    x, codes = (torch.randn(rows, d, generator=generator) + offset for rows in (n, k))
+    indices, distances = nearest(x, codes, metric="dot", return_distances=True)
+    products = x.double() @ codes.double().t()
+    found = products.gather(1, indices[:, None])[:, 0]
+    largest = products.abs().amax() + codes.double().square().sum(1).amax()
+    torch.testing.assert_close(found, products.amax(1), rtol=0, atol=1e-14 * largest.item())
+    torch.testing.assert_close(distances, -found.float(), rtol=1e-5, atol=1e-6 * largest.item())
+
+
+def test_ties_of_inner_products_go_to_the_lowest_index_and_bad_rows_to_none():
+    codes = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(50, 3, generator=torch.Generator().manual_seed(1))
+    x[3, 1] = torch.nan
+    indices, distances = nearest(x, torch.cat([codes, codes]), metric="dot", return_distances=True)
+    assert int(indices.max()) < 8
+    assert int(indices[3]) == -1
+    assert distances[3] == torch.inf
+
+
+@given(st.integers(1, 30), st.integers(1, 20), st.integers(1, 6), st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_a_bias_moves_the_border_between_codes(n: int, k: int, d: int, seed: int):
+    generator = torch.Generator().manual_seed(seed)
+    x, codes = torch.randn(2, n, d, generator=generator), torch.randn(2, k, d, generator=generator)
+    bias = torch.randn(2, k, generator=generator, dtype=torch.double) * 3
+    values = (x[:, :, None].double() - codes[:, None]).square().sum(-1) - bias[:, None]
+    indices, found = search_biased(x, codes, bias)
+    torch.testing.assert_close(values.gather(2, indices), values.amin(2, keepdim=True), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found, values.amin(2, keepdim=True), rtol=1e-10, atol=1e-12)

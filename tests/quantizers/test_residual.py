@@ -393,3 +393,35 @@ def test_split_decodes_the_semantic_stages_alone():
     assert math.isfinite((x - rvq.decode(indices)).square().mean().item())
     with pytest.raises(ArgumentError, match="indices: expected a last axis of 4"):
         rvq.decode(torch.zeros(2, 5).long())
+
+
+# --- fitting ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"eval_beam_size": 3}, {"shared_codebook": True}], ids=str)
+def test_fit_places_every_stage_from_many_batches(options: dict):
+    rvq = ResidualVQ(DIM, 3, 16, **options)
+    loader = [torch.randn(100, DIM, generator=torch.Generator().manual_seed(i)) for i in range(5)]
+    x = torch.cat(loader)
+    before = (x - rvq.eval()(x).quantized).square().mean()
+    assert rvq.fit(loader) is rvq
+    after = (x - rvq(x).quantized).square().mean()
+    assert after < 0.75 * before
+    assert all(stage.book.placed for stage in rvq.members)
+
+
+def test_fit_from_too_few_rows_leaves_everything_as_it_was():
+    rvq = ResidualVQ(DIM, codebook_size=(8, 64))
+    before = {k: v.clone() for k, v in rvq.state_dict().items()}
+    with pytest.raises(ArgumentError, match="at least 64 rows"):
+        rvq.fit([torch.randn(50, DIM)])
+    assert all(torch.equal(v, before[k]) for k, v in rvq.state_dict().items())
+
+
+def test_fit_serves_groups_and_models():
+    model = torch.nn.Sequential(torch.nn.Linear(5, DIM), GroupedResidualVQ(DIM, 2, num_quantizers=2, codebook_size=8))
+    from vqkit import codebook_warmup
+
+    codebook_warmup(model, [torch.randn(200, 5)])
+    x = model[0](torch.randn(200, 5))
+    assert (x - model[1].eval()(x).quantized).square().mean() < 0.6 * x.square().mean()

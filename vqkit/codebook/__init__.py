@@ -4,7 +4,7 @@ from vqkit.codebook.accumulate import accumulating
 from vqkit.codebook.affine import LearnedAffine, RunningAffine
 from vqkit.codebook.codebook import Codebook
 from vqkit.codebook.fit import codebook_warmup
-from vqkit.codebook.init import KMeansInit, Normal, Uniform
+from vqkit.codebook.init import EvenlySpaced, KMeansInit, Normal, Uniform
 from vqkit.codebook.revive import OnlineClustering, ReplaceRare, ReplaceStale, ReplaceUnused
 from vqkit.codebook.update import EMA, Fixed, Gradient, InPlace
 from vqkit.codebook.window import UsageWindow, load_usage_state, usage_state
@@ -12,6 +12,7 @@ from vqkit.codebook.window import UsageWindow, load_usage_state, usage_state
 __all__ = [
     "EMA",
     "Codebook",
+    "EvenlySpaced",
     "Fixed",
     "Gradient",
     "InPlace",

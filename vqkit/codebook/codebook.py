@@ -10,14 +10,17 @@ from torch import Tensor, nn
 
 from vqkit import distributed
 from vqkit.codebook.affine import Affine, AffineMap
+from vqkit.codebook.float32 import Float32State
 from vqkit.codebook.init import Init, Uniform
+from vqkit.codebook.precision import Float32State
 from vqkit.codebook.revive import ReplaceRare, Revive
 from vqkit.codebook.stats import NONE, BatchStats, random_rows, row_positions
-from vqkit.codebook.update import EMA, InPlace, InPlaceOptimizer, Update, Weight
+from vqkit.codebook.update import EMA, Fixed, InPlace, InPlaceOptimizer, Update, Weight
 from vqkit.codebook.window import UsageWindow
 from vqkit.errors import ArgumentError, bad_type, bad_value
+from vqkit.functional.kmeans import MEANS
 from vqkit.functional.lookup import take
-from vqkit.functional.nearest import METRICS
+from vqkit.functional.nearest import METRICS, search
 from vqkit.functional.sampling import sample_codes
 from vqkit.kernels import ops
 from vqkit.kernels.reference.unit import unit
@@ -26,7 +29,7 @@ from vqkit.shapes import check_choice, check_int, check_tensor
 ROWS_PER_CODE = 256  # more rows than this place a centroid no better
 
 
-class Codebook(nn.Module):
+class Codebook(Float32State):
     """H tables of K codes of width D, exact to search, and all the state a codebook has.
 
     Rows (H, N, D) come as ``prepare`` returns them; an index of −1 marks a row that does not count. Only ``prepare_``,
@@ -34,10 +37,11 @@ class Codebook(nn.Module):
     the module is cast to.
 
     Args:
-        size: codes K. dim: width D. heads: tables H. metric: ``"euclidean"`` or ``"cosine"``.
+        size: codes K. dim: width D. heads: tables H. metric: ``"euclidean"``, ``"cosine"`` or ``"dot"``.
         unit_codes: False lets codes and rows of a cosine codebook keep their lengths; direction alone chooses.
         init, update, revive: policies; ``revive=None`` lets dead codes be. affine: a policy, or None.
-        bridge: a module (H, K, D) to (H, K, D) between the stored vectors and the codes (FVQ); learns by gradient.
+        bridge: a module between the stored vectors (H, K, D') and the codes (H, K, D) (FVQ); learns by gradient. The
+            vectors do so too (``Gradient``) or stay (``Fixed``).
         window: rows over which usage and perplexity are counted.
 
     Example:
@@ -131,10 +135,12 @@ class Codebook(nn.Module):
             raise ArgumentError("affine: expected metric 'euclidean', got 'cosine': a shift takes codes off the sphere")
         if self.affine is not None and self.affine.needs_gradient and not (by_gradient or self.in_place):
             raise ArgumentError(f"affine: a learned map needs update Gradient or InPlace, got {self.update}")
-        if self.bridge is not None and not by_gradient:
+        if self.bridge is not None and not (by_gradient or isinstance(self.update, Fixed)):
             raise ArgumentError(
-                f"bridge: expected update Gradient, since only gradients pass the bridge, got {self.update}"
+                f"bridge: expected update Gradient or Fixed, since only gradients pass the bridge, got {self.update}"
             )
+        if self.init.needs_rows and self.metric not in MEANS:
+            raise ArgumentError(f"init: expected one without rows for metric {self.metric!r}, got {self.init}")
         if self.bridge is not None and self.init.needs_rows:
             raise ArgumentError(f"bridge: expected an init without rows, which have no pre-image, got {self.init}")
         if self.bridge is not None and self.revive is not None:
@@ -148,8 +154,8 @@ class Codebook(nn.Module):
 
     @property
     def space(self) -> str:
-        """The metric of the space the codes fill: with lengths of their own they fill all of it, whatever chooses."""
-        return "cosine" if self.unit_codes else "euclidean"
+        """The metric of means of rows: codes with lengths of their own lie among all rows, not on the sphere."""
+        return "euclidean" if self.metric == "cosine" and not self.unit_codes else self.metric
 
     # --- pure -------------------------------------------------------------------------------------------------------
 
@@ -178,7 +184,7 @@ class Codebook(nn.Module):
     def nearest(self, rows: Tensor, codes: Tensor | None = None, topk: int | None = None) -> Tensor:
         """Exact nearest codes of rows (H, N, D): (H, N) int64, or (H, N, T)."""
         codes = self.codes() if codes is None else codes
-        indices = ops.nearest(rows.detach(), codes.detach(), self.metric, topk or 1, "")[0]
+        indices = search(rows.detach(), codes.detach(), self.metric, topk or 1)[0]
         return indices if topk else indices[..., 0]
 
     def sample(self, rows: Tensor, codes: Tensor, temperature: float) -> Tensor:
@@ -325,21 +331,9 @@ class Codebook(nn.Module):
 
     # --- keeping ----------------------------------------------------------------------------------------------------
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Codebook:
-        """Moves between devices go through; casts do not: averages of half-precision numbers drift."""
-
-        def keep_dtype(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
-
-        return super()._apply(keep_dtype, recurse)
-
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         self._begun, self._pending = bool(self.initialised), None
-        for tensor in [*self.parameters(recurse=False), *self.buffers(recurse=False)]:
-            if tensor.is_floating_point() and tensor.dtype != torch.float32:  # assigned, not copied
-                tensor.data = tensor.data.float()
         if self.in_place is not None:
             self.in_place.point_at(list(self.parameters()))
 

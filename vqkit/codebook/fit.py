@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -46,15 +46,22 @@ class RowSample:
         return [self.kept.rows[h][self.kept.scores[h] > NONE] for h in heads]
 
 
-@torch.no_grad()
-def codes_from_sample(book: Codebook, sample: RowSample, method: str, iters: int) -> Tensor:
-    """Codes (H, K, D) for ``book`` from a sample: centroids of its rows, or its rows."""
-    heads = sample.rows()
-    found = min((len(rows) for rows in heads), default=0)
-    if found < book.size:
-        raise ArgumentError(f"loader: expected at least {book.size} rows to place {book.size} codes, got {found}")
-    if book.bridge is not None:
-        raise ArgumentError("loader: a row has no pre-image under a bridge, so it cannot become a code")
+class Fitted(Protocol):
+    """What places its codes from a sample of rows itself, tables within it included: a chain of residual stages."""
+
+    recorder: Callable[[Tensor, Tensor], None] | None
+
+    def largest_table(self) -> int:
+        """The most codes that one of its tables has; 0 without tables."""
+        ...
+
+    def fit_rows_(self, rows: Tensor, *, method: str, iters: int) -> None:
+        """Place the codes of every table from rows (N, D), at least as many as ``largest_table()``."""
+        ...
+
+
+def codes_from_rows(book: Codebook, rows: list[Tensor], method: str, iters: int) -> Tensor:
+    """Codes (H, K, D) for ``book`` from rows of each head, (n, D): centroids of them, or the first of them."""
     generator = torch.Generator().manual_seed(0)
 
     def centroids(rows: Tensor) -> Tensor:
@@ -62,20 +69,38 @@ def codes_from_sample(book: Codebook, sample: RowSample, method: str, iters: int
             return rows[: book.size]
         return kmeans(rows, book.size, iters=iters, metric=book.space, generator=generator).centroids
 
-    return torch.stack([centroids(rows) for rows in heads])
+    return torch.stack([centroids(own) for own in rows])
+
+
+@torch.no_grad()
+def place_from_rows_(book: Codebook, rows: list[Tensor], method: str, iters: int) -> None:
+    """Put the codes of ``book`` where ``codes_from_rows`` says."""
+    book.place_(torch.ones_like(book.frozen), codes_from_rows(book, rows, method, iters), 1.0)
+    book.mark_initialised_()
+
+
+def _fitted_in(model: nn.Module) -> list[Codebook | Fitted]:
+    """The outermost modules of ``model`` that place codes: a chain stands for the tables within it."""
+    if isinstance(model, Codebook) or (hasattr(model, "recorder") and hasattr(model, "fit_rows_")):
+        return [model]  # pyright: ignore[reportReturnType] - duck-typed: quantizers stand above this room
+    return [found for child in model.children() for found in _fitted_in(child)]
+
+
+def _size(target: Codebook | Fitted) -> int:
+    return target.size if isinstance(target, Codebook) else target.largest_table()
 
 
 @contextmanager
-def recording(books: Iterable[Codebook], rows_per_code: int) -> Iterator[dict[Codebook, RowSample]]:
-    """Within, each codebook's rows go into a sample and nothing is learned."""
-    samples = {book: RowSample(rows_per_code * book.size) for book in books}
-    for book, sample in samples.items():
-        book.recorder = sample.add
+def recording(targets: Iterable[Codebook | Fitted], rows_per_code: int) -> Iterator[dict[Any, RowSample]]:
+    """Within, each target's rows go into a sample and nothing is learned."""
+    samples = {target: RowSample(rows_per_code * _size(target)) for target in targets}
+    for target, sample in samples.items():
+        target.recorder = sample.add
     try:
         yield samples
     finally:
-        for book in samples:
-            book.recorder = None
+        for target in samples:
+            target.recorder = None
 
 
 def codebook_warmup(
@@ -114,20 +139,37 @@ def codebook_warmup(
     check_int("rows_per_code", rows_per_code)
     if num_batch is not None:
         check_int("num_batch", num_batch)
-    books = [module for module in model.modules() if isinstance(module, Codebook)]
-    if not books:
+    targets = [target for target in _fitted_in(model) if _size(target)]
+    if not targets:
         raise bad_value("model", "a module with a vqkit codebook in it", type(model).__name__)
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        with torch.no_grad(), recording(books, rows_per_code) as samples:
+        with torch.no_grad(), recording(targets, rows_per_code) as samples:
             for batch in islice(loader, num_batch):
                 (forward or model)(batch[0] if isinstance(batch, (tuple, list)) and forward is None else batch)
     finally:
         for module, training in modes.items():
             module.training = training
     # All of them before the first is placed: one that fails leaves every codebook as it was.
-    found = {book: codes_from_sample(book, sample, warmup_method, iters) for book, sample in samples.items()}
-    for book, codes in found.items():
-        book.place_(torch.ones_like(book.frozen), codes, 1.0)
+    rows = {target: _enough(target, sample) for target, sample in samples.items()}
+    codes = {
+        book: codes_from_rows(book, rows[book], warmup_method, iters) for book in rows if isinstance(book, Codebook)
+    }
+    for book, placed in codes.items():
+        book.place_(torch.ones_like(book.frozen), placed, 1.0)
         book.mark_initialised_()
+    for target, sampled in rows.items():
+        if not isinstance(target, Codebook):
+            target.fit_rows_(sampled[0], method=warmup_method, iters=iters)
+
+
+def _enough(target: Codebook | Fitted, sample: RowSample) -> list[Tensor]:
+    """The sample of each head, if there are at least as many rows as codes to place."""
+    heads, size = sample.rows(), _size(target)
+    found = min((len(rows) for rows in heads), default=0)
+    if found < size:
+        raise ArgumentError(f"loader: expected at least {size} rows to place {size} codes, got {found}")
+    if isinstance(target, Codebook) and target.bridge is not None:
+        raise ArgumentError("loader: a row has no pre-image under a bridge, so it cannot become a code")
+    return heads

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from vqkit.errors import ArgumentError
+from vqkit.errors import ArgumentError, bad_value
 from vqkit.functional.kmeans import SEEDINGS, kmeans
 from vqkit.shapes import check_choice, check_int, check_number
 
@@ -68,6 +68,27 @@ class Normal:
 
     def initial(self, heads: int, size: int, dim: int) -> Tensor:
         return torch.randn(heads, size, dim, dtype=torch.float32) * self.std
+
+    def from_rows(self, rows: Tensor, size: int, metric: str) -> Tensor:
+        del rows, size, metric
+        raise ArgumentError(f"init: {self} takes no rows")
+
+
+@dataclass(frozen=True)
+class EvenlySpaced:
+    """Scalar codes (D = 1) one step apart in [−½, ½], from −½ on, zero among them: an even number stops a step short of
+    ½ (as Hsu et al. 2023, arXiv:2305.18378).
+    """
+
+    @property
+    def needs_rows(self) -> bool:
+        return False
+
+    def initial(self, heads: int, size: int, dim: int) -> Tensor:
+        if dim != 1:
+            raise bad_value("dim", "1 to space codes evenly", dim)
+        steps = size - size % 2  # from −½ to ½
+        return (torch.arange(size, dtype=torch.float32) / max(steps, 1) - 0.5).expand(heads, -1)[..., None].clone()
 
     def from_rows(self, rows: Tensor, size: int, metric: str) -> Tensor:
         del rows, size, metric

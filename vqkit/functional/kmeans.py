@@ -9,11 +9,12 @@ from torch import Tensor
 
 from vqkit.errors import bad_value
 from vqkit.functional.code_sums import CodeSums, code_sums
-from vqkit.functional.nearest import METRICS, nearest
+from vqkit.functional.nearest import nearest
 from vqkit.kernels.reference.unit import unit
 from vqkit.shapes import check_choice, check_float, check_int, check_shape
 
 SEEDINGS = ("random", "k-means++")
+MEANS = ("euclidean", "cosine")  # a mean does not maximise inner products: the longest row would draw all
 
 
 class KMeans(NamedTuple):
@@ -59,7 +60,7 @@ def kmeans(
     check_int("size", size)
     check_int("iters", iters, 0)
     check_int("restarts", restarts)
-    check_choice("metric", metric, METRICS)
+    check_choice("metric", metric, MEANS)
     check_choice("seeding", seeding, SEEDINGS)
     if size > x.shape[0]:
         raise bad_value("size", f"at most the {x.shape[0]} rows there are", size)

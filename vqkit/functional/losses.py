@@ -9,6 +9,7 @@ from torch import Tensor
 from vqkit.errors import bad_value
 from vqkit.functional.logits import code_logits, recomputed, row_blocks
 from vqkit.functional.nearest import METRICS
+from vqkit.functional.softmax_entropy import code_entropies
 from vqkit.kernels.reference.unit import unit
 from vqkit.shapes import check_choice, check_float, check_indices, check_int, check_number, check_shape, check_tensor
 
@@ -69,8 +70,8 @@ def cross_entropy_loss(
     scores a prediction. Rows of index −1 do not count.
 
     Args:
-        x: rows (N, D). codebook: codes (K, D). indices: (N,) int64. metric: ``"cosine"`` uses cos(x, e)/τ.
-            temperature: τ.
+        x: rows (N, D). codebook: codes (K, D). indices: (N,) int64. metric: ``"cosine"`` uses cos(x, e)/τ,
+            ``"dot"`` x·e/τ. temperature: τ.
 
     Example:
         >>> import torch
@@ -95,7 +96,13 @@ def cross_entropy_loss(
 
 
 def diversity_loss(
-    x: Tensor, codebook: Tensor, valid: Tensor | None = None, *, temperature: float = 100.0, metric: str = "euclidean"
+    x: Tensor,
+    codebook: Tensor,
+    valid: Tensor | None = None,
+    *,
+    temperature: float = 100.0,
+    metric: str = "euclidean",
+    over_ranks: bool = False,
 ) -> Tensor:
     """−H(mean over rows of softmax(−T|x − e|²)): the negative entropy, in nats, of how all rows spread over the codes.
 
@@ -103,6 +110,7 @@ def diversity_loss(
 
     Args:
         x: rows (N, D). codebook: codes (K, D). valid: (N,) bool or None. temperature: the sharpness T (it multiplies).
+            over_ranks: the rows of all ranks, every one of which must call this.
 
     Example:
         >>> import torch
@@ -110,22 +118,10 @@ def diversity_loss(
         >>> round(diversity_loss(torch.tensor([[0.0], [1.0]]), codes).item(), 4)  # −ln 2
         -0.6931
     """
-    check_shape("codebook", check_float("codebook", codebook), ("K", "D"))
-    check_shape("x", check_float("x", x), ("N", codebook.shape[1]))
     check_number("temperature", temperature, 0, open_low=True)
-    check_choice("metric", metric, METRICS)
-    _check_valid(x, valid)
-    weight_N = torch.ones_like(x[:, 0], dtype=torch.float32) if valid is None else valid.float()
-
-    def block(x_ND: Tensor, codes_KD: Tensor, weight_N: Tensor) -> Tensor:
-        return weight_N @ (code_logits(x_ND, codes_KD, metric) * temperature).softmax(1)
-
-    mass_K = codebook.new_zeros(codebook.shape[0], dtype=torch.float32)
-    for rows in row_blocks(x.shape[0], codebook.shape[0]):
-        mass_K = mass_K + recomputed(block, x[rows], codebook, weight_N[rows])
-    share_K = mass_K / weight_N.sum().clamp(min=1)
-    # xlogy has an infinite slope at zero: codes without mass contribute nothing, and no NaN.
-    return torch.where(share_K > 0, share_K * torch.where(share_K > 0, share_K, 1).log(), 0).sum()
+    return -code_entropies(
+        x, codebook, valid, temperature=1 / temperature, metric=metric, over_ranks=over_ranks
+    ).overall
 
 
 def orthogonal_loss(codebook: Tensor, active: Tensor | None = None, max_codes: int | None = None) -> Tensor:

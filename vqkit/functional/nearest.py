@@ -11,7 +11,7 @@ from vqkit.errors import bad_value
 from vqkit.kernels import ops
 from vqkit.shapes import check_choice, check_float, check_int, check_shape
 
-METRICS = ("euclidean", "cosine")
+METRICS = ("euclidean", "cosine", "dot")
 
 
 @overload
@@ -51,7 +51,8 @@ def nearest(
     Args:
         x: rows, shape (..., D), or (H, ..., D) with H codebooks; any floating dtype.
         codebook: codes, shape (K, D) or (H, K, D), finite; any floating dtype.
-        metric: ``"euclidean"`` (distance |x − e|²) or ``"cosine"`` (distance 1 − cos; a zero vector has distance 1).
+        metric: ``"euclidean"`` (distance |x − e|²), ``"cosine"`` (distance 1 − cos; a zero vector has distance 1) or
+            ``"dot"`` (distance −x·e; exact up to float64's rounding of |e|²).
         topk: None for the nearest code, or T for the T nearest, nearest first.
         return_distances: also return the distances.
         backend: run this implementation or fail; None lets ``vqkit.kernels.dispatch`` choose.
@@ -90,8 +91,34 @@ def nearest(
         raise bad_value("topk", f"at most the {K} codes there are", topk)
 
     rows_HND = x.detach().reshape(H, -1, D) if x.numel() else x.detach().new_empty(H, x.shape[:-1].numel() // H, D)
-    indices, distances = ops.nearest(rows_HND, codebook_HKD.detach(), metric, T, backend or "")
+    indices, distances = search(rows_HND, codebook_HKD.detach(), metric, T, backend or "")
     shape = x.shape[:-1] if topk is None else (*x.shape[:-1], T)
     if not return_distances:
         return indices.reshape(shape)
     return indices.reshape(shape), distances.reshape(shape).to(torch.promote_types(x.dtype, torch.float32))
+
+
+def search(x_HND: Tensor, codebook_HKD: Tensor, metric: str, topk: int = 1, backend: str = "") -> tuple[Tensor, Tensor]:
+    """``nearest`` without the checks: indices (H, N, T) int64 and distances (H, N, T) float64."""
+    if metric != "dot":
+        return ops.nearest(x_HND, codebook_HKD, metric, topk, backend)
+    squares_HK = codebook_HKD.double().square().sum(-1)
+    # −2x·e = |x − e|² − |e|² − |x|²
+    indices, distances = search_biased(x_HND, codebook_HKD, squares_HK, topk, backend)
+    distances = (distances - x_HND.double().square().sum(-1, keepdim=True)) / 2
+    return indices, torch.where(indices < 0, torch.inf, distances)
+
+
+def search_biased(
+    x_HND: Tensor, codebook_HKD: Tensor, bias_HK: Tensor, topk: int = 1, backend: str = ""
+) -> tuple[Tensor, Tensor]:
+    """The codes of least |x − e|² − b, with a number b for every code: indices (H, N, T), and these values.
+
+    A search among points with one coordinate more: √(max b − b) for a code, zero for a row.
+    """
+    top_H1 = bias_HK.amax(1, keepdim=True)
+    height_HK1 = (top_H1 - bias_HK).sqrt()[..., None].double()
+    lifted_codes = torch.cat([codebook_HKD.double(), height_HK1], -1)
+    lifted_rows = torch.nn.functional.pad(x_HND.double(), (0, 1))
+    indices, distances = ops.nearest(lifted_rows, lifted_codes, "euclidean", topk, backend)
+    return indices, distances - top_H1[..., None]

@@ -9,6 +9,7 @@ from vqkit.errors import bad_value
 from vqkit.functional.logits import code_logits, gumbel_noise, recomputed, row_blocks
 from vqkit.functional.lookup import take
 from vqkit.functional.nearest import METRICS, nearest
+from vqkit.functional.relaxed import mixtures, one_hot_straight_through
 from vqkit.shapes import check_choice, check_float, check_number, check_shape
 
 
@@ -26,7 +27,8 @@ def sample_codes(x: Tensor, codebook: Tensor, temperature: float = 1.0, *, metri
     """Draw a code per row with probability ∝ exp(−|x − e|²/τ) (RQ-VAE, Lee et al. 2022, arXiv:2203.01941).
 
     Args:
-        x: rows (N, D). codebook: codes (K, D). temperature: τ > 0. metric: for ``"cosine"`` ∝ exp(cos/τ).
+        x: rows (N, D). codebook: codes (K, D). temperature: τ > 0. metric: for ``"cosine"`` ∝ exp(cos/τ),
+            for ``"dot"`` ∝ exp(x·e/τ).
 
     Returns:
         indices (N,) int64; blockwise, never N×K at once.
@@ -89,3 +91,36 @@ def gumbel_straight_through(
     indices = torch.cat(index_parts) if noise else nearest(x, codebook, metric=metric)
     hard = take(codebook.detach()[None], indices[None])[0]
     return hard + (soft - soft.detach()), indices
+
+
+def index_backpropagation(
+    x: Tensor, codebook: Tensor, temperature: float = 1.0, *, metric: str = "dot"
+) -> tuple[Tensor, Tensor]:
+    """The best code forward; backward (onehot + p − sg(p))·E with p = softmax(x·e/τ) (IBQ, Shi et al. 2024,
+    arXiv:2412.02692, eq. 3 to 5).
+
+    The code that was taken gets the output's gradient, and through p so do ``x`` and all codes. Scores are computed in
+    blocks and again in backward, so N×K is never held.
+
+    Args:
+        x: rows (N, D). codebook: codes (K, D). temperature: τ > 0. metric: what a score is.
+
+    Returns:
+        quantized (N, D) in the codebook's dtype, and indices (N,) int64.
+
+    Example:
+        >>> import torch
+        >>> codes = torch.tensor([[0.0], [1.0], [2.0]], requires_grad=True)
+        >>> y, index = index_backpropagation(torch.tensor([[0.2]]), codes)
+        >>> y.sum().backward()
+        >>> index.tolist(), y.tolist(), [bool(g) for g in codes.grad]
+        ([2], [[2.0]], [True, True, True])
+    """
+    _check(x, codebook, temperature, metric)
+
+    def scores(x_ND: Tensor, codes_KD: Tensor) -> Tensor:
+        return code_logits(x_ND, codes_KD, metric)
+
+    soft, _ = mixtures(scores, [x], [codebook], codebook.detach(), temperature, noise=False)
+    indices = nearest(x, codebook, metric=metric)
+    return one_hot_straight_through(codebook, indices, soft.to(codebook.dtype)), indices

@@ -2,45 +2,88 @@
 
 from vqkit.quantizers.base import Quantizer
 from vqkit.quantizers.config import build
+from vqkit.quantizers.dither import Dither
 from vqkit.quantizers.estimators import (
     DiVeQ,
     GumbelStraightThrough,
+    IndexBackpropagation,
     NoGradient,
     NoiseSubstitution,
     Rotation,
     StraightThrough,
 )
+from vqkit.quantizers.fsp import FSP
+from vqkit.quantizers.fsq import FSQ
 from vqkit.quantizers.grouped import Grouped
+from vqkit.quantizers.gumbel import GumbelQuantize
+from vqkit.quantizers.ibq import IBQ
 from vqkit.quantizers.implicit import ImplicitVQ
-from vqkit.quantizers.objectives import CodebookFit, Commitment, CrossEntropyCommitment, Diversity, Orthogonal
-from vqkit.quantizers.output import LossBreakdown, Quantized, QuantizedWithBreakdown, QuantizedWithCodes
+from vqkit.quantizers.latent import LatentQuantize
+from vqkit.quantizers.moment_match import MomentMatch
+from vqkit.quantizers.objectives import (
+    CodebookFit,
+    Commitment,
+    CrossEntropyCommitment,
+    Diversity,
+    Entropy,
+    Orthogonal,
+    SoftCommitment,
+)
+from vqkit.quantizers.output import (
+    LossBreakdown,
+    PerturbedInfo,
+    Quantized,
+    QuantizedIndices,
+    QuantizedWithBreakdown,
+    QuantizedWithCodes,
+    QuantizedWithInfo,
+)
+from vqkit.quantizers.random_projection import RandomProjectionQuantizer
 from vqkit.quantizers.residual import Residual
 from vqkit.quantizers.residual_vq import GroupedResidualVQ, ResidualVQ
+from vqkit.quantizers.sim_vq import SimVQ
 from vqkit.quantizers.split_rvq import SplitResidualVQ
+from vqkit.quantizers.sq_vae import SQVAE
 from vqkit.quantizers.stage_dropout import StageDropout
 from vqkit.quantizers.vector import VectorQuantize
 
 __all__ = [
+    "FSP",
+    "FSQ",
+    "IBQ",
+    "SQVAE",
     "CodebookFit",
     "Commitment",
     "CrossEntropyCommitment",
     "DiVeQ",
+    "Dither",
     "Diversity",
+    "Entropy",
     "Grouped",
     "GroupedResidualVQ",
+    "GumbelQuantize",
     "GumbelStraightThrough",
     "ImplicitVQ",
+    "IndexBackpropagation",
+    "LatentQuantize",
     "LossBreakdown",
+    "MomentMatch",
     "NoGradient",
     "NoiseSubstitution",
     "Orthogonal",
+    "PerturbedInfo",
     "Quantized",
+    "QuantizedIndices",
     "QuantizedWithBreakdown",
     "QuantizedWithCodes",
+    "QuantizedWithInfo",
     "Quantizer",
+    "RandomProjectionQuantizer",
     "Residual",
     "ResidualVQ",
     "Rotation",
+    "SimVQ",
+    "SoftCommitment",
     "SplitResidualVQ",
     "StageDropout",
     "StraightThrough",

@@ -7,19 +7,23 @@ A quantizer of a new kind says what it does with rows (N, dim) in three methods,
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from vqkit.codebook import Codebook, codebook_warmup
 from vqkit.codebook.window import UsageWindow
-from vqkit.errors import ArgumentError
+from vqkit.errors import ArgumentError, bad_type
 from vqkit.functional.lookup import check_code_range
 from vqkit.layout import Layout, layout_of_indices, rows_that_count, to_rows
 from vqkit.quantizers.config import to_json
 from vqkit.quantizers.output import Quantized
 from vqkit.shapes import check_int
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Step(NamedTuple):
@@ -55,12 +59,14 @@ class Quantizer(nn.Module):
     straight: bool = True
     conditioned: bool = False
     step_options: frozenset[str] = frozenset()
-    window: UsageWindow | None = None
 
     def __init__(self, dim: int, channel_dim: int | None = -1, rank: int | None = None):
         super().__init__()
         self.dim = check_int("dim", dim)
+        if channel_dim is not None and (isinstance(channel_dim, bool) or not isinstance(channel_dim, int)):
+            raise bad_type("channel_dim", "an int, or None", channel_dim)
         self.channel_dim, self.rank = channel_dim, rank
+        self.window: UsageWindow | None = None  # not of the class, which would hide the module assigned later
         self.register_buffer("skipped_rows", torch.zeros((), dtype=torch.int64), persistent=False)
         self._warned = False
         self._arguments: dict[str, Any] = {}
@@ -133,9 +139,12 @@ class Quantizer(nn.Module):
     ) -> Quantized:
         """A plain forward: rows, one step, and back into the layout and dtype of the input."""
         rows, valid, layout = self._rows(x, mask, lens, count=self.training)
-        step = self.step(rows, valid, frozen=freeze_codebook)
+        return self._returned(self.step(rows, valid, frozen=freeze_codebook), rows, layout, x.dtype)
+
+    def _returned(self, step: Step, rows: Tensor, layout: Layout, dtype: torch.dtype) -> Quantized:
+        """What a step made of ``rows``, in the layout and dtype of the input."""
         quantized = torch.where(step.valid[:, None], step.through(rows), 0)
-        return Quantized(layout.restore(quantized).to(x.dtype), self._arrange(step.indices, layout), step.loss)
+        return Quantized(layout.restore(quantized).to(dtype), self._arrange(step.indices, layout), step.loss)
 
     def _arrange(self, indices_NI: Tensor, layout: Layout) -> Tensor:
         return layout.arrange(indices_NI if self.index_axis else indices_NI[:, 0])
@@ -145,6 +154,26 @@ class Quantizer(nn.Module):
         sizes = self.index_sizes
         indices_NI, layout = layout_of_indices(indices, self.channel_dim, len(sizes) if self.index_axis else None)
         return check_code_range(indices_NI, sizes), layout
+
+    # --- codes from data --------------------------------------------------------------------------------------------
+
+    def fit(
+        self, loader: Iterable[Tensor], *, method: str = "kmeans", iters: int = 10, rows_per_code: int = 64
+    ) -> Self:
+        """Place the codes of every table from many batches of inputs at once (see ``codebook_warmup``); returns
+        self.
+        """
+        codebook_warmup(self, loader, method, iters=iters, rows_per_code=rows_per_code)
+        return self
+
+    def largest_table(self) -> int:
+        """The most codes that a table within has; 0 without tables."""
+        return max((book.size for book in self.modules() if isinstance(book, Codebook)), default=0)
+
+    def fit_rows_(self, rows: Tensor, *, method: str, iters: int) -> None:
+        """Place the codes of every table from rows (N, dim), at least ``largest_table()`` of them; nothing to do for a
+        quantizer without tables.
+        """
 
     # --- usage ------------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,52 +13,67 @@ from vqkit.quantizers.base import Quantizer
 VALUES_PER_BLOCK = 2**22
 
 
+class Beams(NamedTuple):
+    """The sums of codes that a search follows, best first: totals (N, B, D), and their indices (N, B, I)."""
+
+    totals: Tensor
+    paths: Tensor
+
+
+def start_of(rows: Tensor) -> Beams:
+    """One empty sum for each row (N, D)."""
+    paths = torch.empty(rows.shape[0], 1, 0, dtype=torch.int64, device=rows.device)
+    return Beams(torch.zeros_like(rows)[:, None], paths)
+
+
 @torch.no_grad()
-def beam_search(
-    stages: Sequence[Quantizer], rows: Tensor, valid: Tensor, beam: int, kept: Tensor | None = None
-) -> Tensor:
-    """Indices (N, ΣI) of the best sum of codes found for rows (N, D), by its distance to the row.
-
-    After each stage the ``beam`` sums nearest to the row go on (Babenko and Lempitsky 2014, "Additive quantization";
-    Liu et al. 2015). ``kept``: (N,) how many stages a row has; it then gets the best sum of that many. Columns beyond
-    hold indices that nobody should use.
+def extended(beams: Beams, stage: Quantizer, rows: Tensor, valid: Tensor, width: int) -> Beams:
+    """Every sum with the ``width`` codes of ``stage`` nearest to what it leaves of its row; of all these, the best
+    ``width``.
     """
-    step = max(1, VALUES_PER_BLOCK // (beam * beam * rows.shape[1]))
-    blocks = [
-        _search(stages, rows[start : start + step], valid[start : start + step], beam, _part(kept, start, step))
-        for start in range(0, rows.shape[0], step)
+    step = max(1, VALUES_PER_BLOCK // (width * width * rows.shape[1]))
+    blocks = [slice(start, start + step) for start in range(0, max(1, rows.shape[0]), step)]
+    parts = [
+        _extended(Beams(beams.totals[block], beams.paths[block]), stage, rows[block], valid[block], width)
+        for block in blocks
     ]
-    width = sum(len(stage.index_sizes) for stage in stages)
-    return torch.cat(blocks) if blocks else torch.empty(0, width, dtype=torch.int64, device=rows.device)
+    return Beams(torch.cat([part.totals for part in parts]), torch.cat([part.paths for part in parts]))
 
 
-def _part(kept: Tensor | None, start: int, step: int) -> Tensor | None:
-    return None if kept is None else kept[start : start + step]
-
-
-def _search(stages: Sequence[Quantizer], rows: Tensor, valid: Tensor, beam: int, kept: Tensor | None) -> Tensor:
-    N, D = rows.shape
-    totals_NBD = rows.new_zeros(N, 1, D)
-    paths_NBI = torch.empty(N, 1, 0, dtype=torch.int64, device=rows.device)
-    best_NI = torch.zeros(N, sum(len(s.index_sizes) for s in stages), dtype=torch.int64, device=rows.device)
-    for number, stage in enumerate(stages):
-        B = totals_NBD.shape[1]
-        residual = (rows[:, None] - totals_NBD).flatten(0, 1)
-        context = {"context": totals_NBD.flatten(0, 1)} if stage.conditioned else {}
-        codes, indices = stage.proposals(residual, valid.repeat_interleave(B), beam, **context)
-        T = codes.shape[1]
-        error_NC = (residual[:, None] - codes).square().sum(-1).reshape(N, B * T)
-        # A stable sort, so that ties go to the better beam and the lower index.
-        order_NB = error_NC.sort(dim=1, stable=True).indices[:, : min(beam, B * T)]
-        sums = totals_NBD[:, :, None] + codes.reshape(N, B, T, D)
-        totals_NBD = _picked(sums.flatten(1, 2), order_NB)
-        grown = torch.cat([paths_NBI[:, :, None].expand(-1, -1, T, -1), indices.reshape(N, B, T, -1)], -1)
-        paths_NBI = _picked(grown.flatten(1, 2), order_NB)
-        done = torch.ones(N, dtype=torch.bool, device=rows.device) if kept is None else kept == number + 1
-        width = paths_NBI.shape[-1]
-        best_NI[:, :width] = torch.where(done[:, None], paths_NBI[:, 0], best_NI[:, :width])
-    return best_NI
+def _extended(beams: Beams, stage: Quantizer, rows: Tensor, valid: Tensor, width: int) -> Beams:
+    N, B, D = beams.totals.shape
+    residual = (rows[:, None] - beams.totals).flatten(0, 1)
+    context = {"context": beams.totals.flatten(0, 1)} if stage.conditioned else {}
+    codes, indices = stage.proposals(residual, valid.repeat_interleave(B), width, **context)
+    T = codes.shape[1]
+    error_NC = (residual[:, None] - codes).square().sum(-1).reshape(N, B * T)
+    # A stable sort, so that ties go to the better beam and the lower index.
+    order_NB = error_NC.sort(dim=1, stable=True).indices[:, : min(width, B * T)]
+    sums = beams.totals[:, :, None] + codes.reshape(N, B, T, D)
+    paths = torch.cat([beams.paths[:, :, None].expand(-1, -1, T, -1), indices.reshape(N, B, T, indices.shape[-1])], -1)
+    return Beams(_picked(sums.flatten(1, 2), order_NB), _picked(paths.flatten(1, 2), order_NB))
 
 
 def _picked(values_NCX: Tensor, order_NB: Tensor) -> Tensor:
     return values_NCX.gather(1, order_NB[..., None].expand(-1, -1, values_NCX.shape[-1]))
+
+
+@torch.no_grad()
+def beam_search(
+    stages: Sequence[Quantizer], rows: Tensor, valid: Tensor, width: int, kept: Tensor | None = None
+) -> Tensor:
+    """Indices (N, ΣI) of the best sum of codes found for rows (N, D), by its distance to the row.
+
+    After each stage the ``width`` sums nearest to the row go on (Babenko and Lempitsky 2014, "Additive quantization").
+    ``kept``: (N,) how many stages a row has; it then gets the best sum of that many, and its columns beyond hold
+    indices that nobody should use.
+    """
+    columns = sum(len(stage.index_sizes) for stage in stages)
+    best_NI = torch.zeros(rows.shape[0], columns, dtype=torch.int64, device=rows.device)
+    beams = start_of(rows)
+    for number, stage in enumerate(stages):
+        beams = extended(beams, stage, rows, valid, width)
+        done = torch.ones_like(valid) if kept is None else kept == number + 1
+        column = beams.paths.shape[-1]
+        best_NI[:, :column] = torch.where(done[:, None], beams.paths[:, 0], best_NI[:, :column])
+    return best_NI

@@ -10,7 +10,7 @@ from typing import Any
 
 from vqkit import codebook as codebook_policies
 from vqkit.errors import ArgumentError, VqkitError, bad_type, bad_value
-from vqkit.quantizers import estimators, objectives, stage_dropout
+from vqkit.quantizers import dither, estimators, moment_match, objectives, stage_dropout
 
 _QUANTIZERS: dict[str, type] = {}
 
@@ -22,7 +22,7 @@ def registered(cls: type) -> type:
 
 
 def _policies() -> dict[str, type]:
-    rooms = (codebook_policies, estimators, objectives, stage_dropout)
+    rooms = (codebook_policies, dither, estimators, moment_match, objectives, stage_dropout)
     found = (value for room in rooms for value in vars(room).values() if isinstance(value, type))
     return {cls.__name__: cls for cls in found if dataclasses.is_dataclass(cls)}
 

@@ -103,6 +103,21 @@ class GumbelStraightThrough:
 
 
 @dataclass(frozen=True)
+class IndexBackpropagation:
+    """The best code; the gradient of its one-hot at the codes, of the softmax over all codes elsewhere (IBQ)."""
+
+    temperature: float = 1.0
+    stochastic = False
+
+    def __post_init__(self) -> None:
+        check_number("temperature", self.temperature, 0, open_low=True)
+
+    def __call__(self, x: Tensor, q: Tensor) -> Tensor:
+        """Outside training: straight through."""
+        return functional.straight_through(x, q.detach())
+
+
+@dataclass(frozen=True)
 class NoGradient:
     """The bare code: nothing reaches the encoder but the loss terms."""
 

@@ -143,8 +143,6 @@ def resolve(flat: Mapping[str, Any], given: Mapping[str, Any]) -> Policies:
         raise bad_type("estimator", "an estimator of vqkit.quantizers, such as Rotation()", given["estimator"])
     if given["objectives"] is not None and not isinstance(given["objectives"], Sequence):
         raise bad_type("objectives", "a sequence of objectives of vqkit.quantizers", given["objectives"])
-    if given["channel_dim"] is not None and not isinstance(given["channel_dim"], int):
-        raise bad_type("channel_dim", "an int", given["channel_dim"])
     update, bridge = pick("update", _update), pick("bridge", lambda f: f.get("vq_bridge"))
     revive = given["revive"]
     if revive == "default":

@@ -138,6 +138,10 @@ class Grouped(Quantizer):
         parts = indices.chunk(len(self.groups), 1)
         return torch.cat([group.decode_rows(part) for group, part in zip(self.members, parts, strict=True)], 1)
 
+    def fit_rows_(self, rows: Tensor, *, method: str, iters: int) -> None:
+        for group, part in zip(self.members, self._split(rows), strict=True):
+            group.fit_rows_(part, method=method, iters=iters)
+
     def _split(self, rows: Tensor) -> Sequence[Tensor]:
         return rows.split([group.dim for group in self.members], 1)
 

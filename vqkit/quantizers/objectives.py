@@ -17,7 +17,11 @@ from vqkit.shapes import check_int, check_number
 
 @dataclass(frozen=True)
 class Assignment:
-    """One forward, as the loss terms see it: x, q (H, N, D), codes (H, K, D), indices and valid (H, N), metric."""
+    """One forward, as the loss terms see it: x, q (H, N, D), codes (H, K, D), indices and valid (H, N), metric.
+
+    soft: the output (H, N, D) with its gradient, where the choice itself made one (Gumbel, IBQ), else None.
+    over_ranks: statistics of the batch are those of all ranks.
+    """
 
     x: Tensor
     q: Tensor
@@ -25,6 +29,8 @@ class Assignment:
     indices: Tensor
     valid: Tensor
     metric: str
+    soft: Tensor | None = None
+    over_ranks: bool = False
 
     @property
     def heads(self) -> range:
@@ -71,6 +77,18 @@ class CodebookFit(_Weighted):
 
     def __call__(self, step: Assignment) -> Tensor:
         squared = (step.x.detach() - step.q).square().flatten(0, 1)
+        return masked_mean(squared, step.valid.flatten()).float()
+
+
+@dataclass(frozen=True)
+class SoftCommitment(_Weighted):
+    """mean |x − y|² with y the output and its softmax gradient, to both sides: aligns scores and codes (IBQ)."""
+
+    term: ClassVar[str] = "commitment"
+
+    def __call__(self, step: Assignment) -> Tensor:
+        output = step.q if step.soft is None else step.soft
+        squared = (step.x - output).square().flatten(0, 1)
         return masked_mean(squared, step.valid.flatten()).float()
 
 
@@ -127,10 +145,48 @@ class Diversity(_Weighted):
     def __call__(self, step: Assignment) -> Tensor:
         losses = [
             functional.diversity_loss(
-                step.x[h], step.codes[h], step.valid[h], temperature=self.temperature, metric=step.metric
+                step.x[h],
+                step.codes[h],
+                step.valid[h],
+                temperature=self.temperature,
+                metric=step.metric,
+                over_ranks=step.over_ranks,
             )
             for h in step.heads
         ]
+        return torch.stack(losses).mean()
+
+
+@dataclass(frozen=True)
+class Entropy(_Weighted):
+    """a·(mean entropy of the rows' softmax over codes) − b·(entropy of its mean): sure choices, even use.
+
+    ``temperature``: τ, which divides the scores. ``sure``: a. ``even``: b.
+    """
+
+    temperature: float = 0.01
+    sure: float = 1.0
+    even: float = 1.0
+    term: ClassVar[str] = "codebook_diversity"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("temperature", self.temperature, 0, open_low=True)
+        check_number("sure", self.sure, 0)
+        check_number("even", self.even, 0)
+
+    def __call__(self, step: Assignment) -> Tensor:
+        losses = []
+        for h in step.heads:
+            found = functional.code_entropies(
+                step.x[h],
+                step.codes[h],
+                step.valid[h],
+                temperature=self.temperature,
+                metric=step.metric,
+                over_ranks=step.over_ranks,
+            )
+            losses.append(self.sure * found.per_row - self.even * found.overall)
         return torch.stack(losses).mean()
 
 

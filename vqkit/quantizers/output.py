@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
+
+from vqkit.functional.moments import Moments
 
 
 class Quantized(NamedTuple):
@@ -13,6 +15,34 @@ class Quantized(NamedTuple):
     quantized: Tensor
     indices: Tensor
     loss: Tensor
+
+
+class QuantizedIndices(NamedTuple):
+    """``Quantized`` without a loss. indices: None where the quantizer was told to return none."""
+
+    quantized: Tensor
+    indices: Tensor | Any  # not ``| None``: who asked for indices need not rule None out
+
+
+class PerturbedInfo(NamedTuple):
+    """What FSP knows of a step besides its output.
+
+    level_indices: int64, the shape of the indices with a last axis of coordinates. moments: of the coordinates.
+    accept_rate: () float32, the share of perturbations that stayed within the range; 1 where nothing is perturbed.
+    """
+
+    level_indices: Tensor
+    moments: Moments
+    accept_rate: Tensor
+
+
+class QuantizedWithInfo(NamedTuple):
+    """``Quantized`` with what else FSP knows of the step."""
+
+    quantized: Tensor
+    indices: Tensor
+    loss: Tensor
+    info: PerturbedInfo
 
 
 class LossBreakdown(NamedTuple):

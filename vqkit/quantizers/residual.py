@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, overload
 
 import torch
@@ -15,7 +15,7 @@ from vqkit.errors import ArgumentError, bad_value
 from vqkit.functional.lookup import check_code_range
 from vqkit.layout import Layout, layout_of_indices
 from vqkit.quantizers.base import Quantizer, Step
-from vqkit.quantizers.beam import beam_search
+from vqkit.quantizers.beam import Beams, beam_search, extended, start_of
 from vqkit.quantizers.config import registered
 from vqkit.quantizers.estimators import Estimator, GumbelStraightThrough, estimate
 from vqkit.quantizers.output import Quantized, QuantizedWithCodes
@@ -103,6 +103,7 @@ class Residual(Quantizer):
         self.loss_weights = checked_weights(loss_weights, self.num_quantizers)
         self.dropout = dropout
         self.accumulating = False
+        self.recorder: Callable[[Tensor, Tensor], None] | None = None
         self._samples_before: Tensor | None = None
         if dropout is not None:
             dropout.check(self.num_quantizers)
@@ -252,6 +253,26 @@ class Residual(Quantizer):
             total = total + code
         return self.projections.outward(total)
 
+    @torch.no_grad()
+    def fit_rows_(self, rows: Tensor, *, method: str, iters: int) -> None:
+        """Stage after stage, from what the stages before leave: of the ``eval_beam_size`` best sums, not of the best
+        alone, so that a beam search finds codes for what it follows. A shared table: from the rows, then from what it
+        leaves of them at every stage.
+        """
+        valid = torch.ones(rows.shape[0], dtype=torch.bool, device=rows.device)
+        beams, entering, generator = start_of(rows), [], torch.Generator().manual_seed(0)
+        for number, stage in enumerate(self.ordered()):
+            entering.append((rows[:, None] - beams.totals).flatten(0, 1))
+            if number == 0 or not self.shared:
+                drawn = torch.randperm(len(entering[-1]), generator=generator)[: len(rows)].to(rows.device)
+                stage.fit_rows_(entering[-1][drawn], method=method, iters=iters)
+            if number + 1 < self.num_quantizers:
+                beams = self._grown(beams, stage, rows, valid)
+        if self.shared:
+            everything = torch.cat(entering)
+            drawn = torch.randperm(len(everything), generator=generator)[: len(rows)].to(rows.device)
+            self.members[0].fit_rows_(everything[drawn], method=method, iters=iters)
+
     def get_codes_from_indices(self, indices: Tensor) -> Tensor:
         """Each stage's code (Q, ...), with the stages' width along the channel axis; of any prefix of stages."""
         columns, layout = self.columns(indices)
@@ -306,6 +327,8 @@ class Residual(Quantizer):
         options: dict[str, Any] | None = None,
     ) -> Chain:
         entered, valid = self._enter(rows, valid)
+        if self.recorder is not None:
+            self.recorder(entered[None], valid[None])
         beam = self._beam() if beam is None else check_int("beam_size", beam)
         if given is None and beam > 1:
             given = beam_search(stages, entered.detach(), valid, beam, kept)
@@ -383,6 +406,15 @@ class Residual(Quantizer):
         width = sum(len(stage.index_sizes) for stage in stages)
         check_shape("indices", check_indices("indices", indices), (*layout.positions, width))
         return self.columns(indices)[0]
+
+    def _grown(self, beams: Beams, stage: Quantizer, rows: Tensor, valid: Tensor) -> Beams:
+        """One stage more, for fitting: a beam where stages can propose, the stage's own choice where they cannot."""
+        if self.eval_beam_size > 1:
+            return extended(beams, stage, rows, valid, self.eval_beam_size)
+        total = beams.totals[:, 0]
+        context = {"context": total} if stage.conditioned else {}
+        indices = stage.encode_rows(rows - total, valid, **context)
+        return Beams((total + self._code(stage, indices, total))[:, None], indices[:, None])
 
     def _beam(self) -> int:
         return self.beam_size if self.training else self.eval_beam_size

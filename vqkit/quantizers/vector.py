@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Literal, overload
 
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from vqkit import functional
-from vqkit.codebook import Codebook, codebook_warmup
+from vqkit.codebook import Codebook
 from vqkit.codebook.affine import Affine
+from vqkit.codebook.fit import place_from_rows_
 from vqkit.codebook.init import Init
 from vqkit.codebook.revive import Revive
 from vqkit.codebook.update import Update, Weight
@@ -20,7 +21,7 @@ from vqkit.layout import Layout, rows_that_count, to_rows
 from vqkit.quantizers.base import Quantizer, Step
 from vqkit.quantizers.candidates import Entered, Made, candidates, check_topk
 from vqkit.quantizers.config import registered
-from vqkit.quantizers.estimators import Estimator, GumbelStraightThrough, estimate
+from vqkit.quantizers.estimators import Estimator, GumbelStraightThrough, IndexBackpropagation, estimate
 from vqkit.quantizers.flat import FlatOptions, channel_of, resolve
 from vqkit.quantizers.heads import Heads
 from vqkit.quantizers.objectives import Assignment, CodebookFit, Objective, Orthogonal, total_loss
@@ -51,7 +52,7 @@ class VectorQuantize(Quantizer):
             ``codebook_dim * heads`` differs from ``dim``.
         heads: slices of the feature axis, each with its own index.
         separate_codebook_per_head: a table per head instead of one for all.
-        metric: ``"euclidean"`` (default) or ``"cosine"``.
+        metric: ``"euclidean"`` (default), ``"cosine"``, or ``"dot"`` for the code of largest inner product.
         unit_codes: False: with ``"cosine"``, direction chooses the code but both keep their lengths (DAC,
             arXiv:2306.06546, §3.2).
         init: where codes begin, ``Uniform()`` by default.
@@ -358,14 +359,16 @@ class VectorQuantize(Quantizer):
         if own_codes is not None:
             found, q_HND = own_codes(codes, x_HND)
         else:
-            soft, found = (None, given) if given is not None else self._select(x_HND, codes, temperature)
+            soft, found = (None, given) if given is not None else self._select(x_HND, valid_HN, codes, temperature)
         indices_HN = torch.where(valid_HN, found, -1)
         if learning:
             book.learn_(x_HND, indices_HN, weight=weight, accumulate=accumulate)
             codes = book.codes() if book.update.changes_output else codes
         q_HND = book.take(indices_HN, codes) if q_HND is None else torch.where(valid_HN[..., None], q_HND, 0)
         q_HND = q_HND.to(x_HND.dtype)
-        assignment = Assignment(x_HND, q_HND, codes, indices_HN, valid_HN, book.metric)
+        # In eval a rank may be on its own.
+        over_ranks = self.training and book.sync
+        assignment = Assignment(x_HND, q_HND, codes, indices_HN, valid_HN, book.metric, soft, over_ranks)
         loss, breakdown = total_loss(self.objectives, assignment, targets)
         return Made(q_HND, self.slices.by_row(indices_HN), loss, breakdown, soft)
 
@@ -375,16 +378,19 @@ class VectorQuantize(Quantizer):
         y_HND = functional.synchronous(y_HND, made.q, self.nu) if self.nu and self.training else y_HND
         return self.slices.leave(y_HND)
 
-    def _select(self, x_HND: Tensor, codes: Tensor, temperature: float | None) -> tuple[Tensor | None, Tensor]:
-        """Indices (H, N), and the output where the choice itself makes it (Gumbel straight-through)."""
+    def _select(
+        self, x_HND: Tensor, valid_HN: Tensor, codes: Tensor, temperature: float | None
+    ) -> tuple[Tensor | None, Tensor]:
+        """Indices (H, N) of the rows that count, and the output where the choice itself makes it (Gumbel, IBQ)."""
+        del valid_HN  # every row chooses for itself
         temperature = self.temperature if temperature is None else check_number("sample_codebook_temp", temperature, 0)
         drawn = self.training and self.stochastic and temperature > 0
-        if self.training and isinstance(self.estimator, GumbelStraightThrough):
-            tau, noise, metric = self.estimator.temperature, self.estimator.noise or drawn, self.book.metric
-            heads = [
-                functional.gumbel_straight_through(x, c, tau, metric=metric, noise=noise)
-                for x, c in zip(x_HND, codes, strict=True)
-            ]
+        if self.training and isinstance(self.estimator, (GumbelStraightThrough, IndexBackpropagation)):
+            relaxed = partial(functional.index_backpropagation, metric=self.book.metric)
+            if isinstance(self.estimator, GumbelStraightThrough):
+                noise = self.estimator.noise or drawn
+                relaxed = partial(functional.gumbel_straight_through, metric=self.book.metric, noise=noise)
+            heads = [relaxed(x, c, self.estimator.temperature) for x, c in zip(x_HND, codes, strict=True)]
             return torch.stack([y for y, _ in heads]).to(x_HND.dtype), torch.stack([i for _, i in heads])
         if drawn:
             return None, self.book.sample(x_HND, codes, temperature)
@@ -430,12 +436,11 @@ class VectorQuantize(Quantizer):
         self.book.freeze_(frozen)
         self.book.mark_initialised_()
 
-    def fit(
-        self, loader: Iterable[Tensor], *, method: str = "kmeans", iters: int = 10, rows_per_code: int = 64
-    ) -> VectorQuantize:
-        """Place the codes from many batches of inputs at once (see ``codebook_warmup``); returns self."""
-        codebook_warmup(self, loader, method, iters=iters, rows_per_code=rows_per_code)
-        return self
+    @torch.no_grad()
+    def fit_rows_(self, rows: Tensor, *, method: str, iters: int) -> None:
+        valid = torch.ones(rows.shape[0], dtype=torch.bool, device=rows.device)
+        entered = self._enter(rows, valid, count=False)
+        place_from_rows_(self.book, list(entered.x), method, iters)
 
     def usage(self) -> Tensor:
         """Share of codes drawn by the last ``usage_window`` training rows: () float64, or (heads,) with separate

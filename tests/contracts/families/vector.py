@@ -27,9 +27,12 @@ from vqkit.quantizers import (
     Commitment,
     CrossEntropyCommitment,
     Diversity,
+    Entropy,
     GumbelStraightThrough,
+    IndexBackpropagation,
     NoiseSubstitution,
     Quantizer,
+    SoftCommitment,
     StraightThrough,
 )
 
@@ -41,6 +44,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "cosine_gradient": {"use_cosine_sim": True, "learnable_codebook": True},
     "cosine_lengths": {"use_cosine_sim": True, "unit_codes": False},
     "cosine_lengths_gradient": {"metric": "cosine", "unit_codes": False, "update": Gradient(), "init": KMeansInit(3)},
+    "dot": {"metric": "dot"},
     "kmeans_init": {"kmeans_init": True},
     "kmeans_init_cosine": {"metric": "cosine", "init": KMeansInit(iters=3, seeding="k-means++")},
     "normal_init": {"init": Normal(0.5)},
@@ -69,6 +73,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "no_route": {"route_gradients_to_input": False},
     "gumbel": {"straight_through": True},
     "gumbel_noise": {"estimator": GumbelStraightThrough(0.5), "learnable_codebook": True},
+    "index_backpropagation": {"estimator": IndexBackpropagation(0.5), "learnable_codebook": True},
     "diveq": {"directional_reparam": True},
     "noise_substitution": {"estimator": NoiseSubstitution(), "update": Gradient()},
     "stochastic": {"stochastic_sample_codes": True, "sample_codebook_temp": 0.5},
@@ -80,6 +85,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "orthogonal_reg_max_codes": 8,
     },
     "diversity": {"codebook_diversity_loss_weight": 0.1, "codebook_diversity_temperature": 3.0},
+    "entropy": {"objectives": (Entropy(0.1, 0.5, even=2.0), SoftCommitment(0.5)), "update": Gradient()},
     "all_terms": {
         "objectives": (Commitment(0.25), CrossEntropyCommitment(0.1), Diversity(0.1)),
         "update": Gradient(0.5),
