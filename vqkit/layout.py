@@ -28,6 +28,23 @@ class Layout:
         return indices.reshape((*self.positions, *indices.shape[1:]))
 
 
+@dataclass(frozen=True)
+class MapLayout(Layout):
+    """How rows that are whole maps (B, C·P) go back; P is the product of ``size``."""
+
+    channels: int
+    size: tuple[int, ...]
+    columns: tuple[int, ...]  # the shape of one map's indices
+
+    def restore(self, rows: Tensor) -> Tensor:
+        """(B, C·P) to (B, C, *size) with the channel axis back in its place."""
+        return rows.reshape(*self.positions, self.channels, *self.size).movedim(1, self.channel_dim)
+
+    def arrange(self, indices: Tensor) -> Tensor:
+        """(B, I) to (B, *columns)."""
+        return indices.reshape(*self.positions, *self.columns)
+
+
 def channel_axis(channel_dim: int | None, rank: int) -> int | None:
     """The channel axis, >= 0, of a tensor of ``rank`` axes; None if it has no such axis.
 
@@ -71,6 +88,29 @@ def to_rows(x: Tensor, dim: int, channel_dim: int | None = -1, rank: int | None 
     last = x.movedim(axis, -1)
     layout = Layout(tuple(last.shape[:-1]), axis)
     return last.reshape(last.shape[:-1].numel(), dim), layout
+
+
+def to_maps(
+    x: Tensor, channels: int, size: tuple[int, ...], channel_dim: int, columns: tuple[int, ...]
+) -> tuple[Tensor, MapLayout]:
+    """Flatten maps ``x`` of ``size`` to rows (B, C·P), channels first.
+
+    Raises:
+        ArgumentError: a shape that does not fit. ArgumentTypeError: not a floating-point tensor.
+
+    Example:
+        >>> import torch
+        >>> rows, layout = to_maps(torch.zeros(2, 4, 4, 3), 3, (4, 4), -1, (21,))
+        >>> rows.shape, layout.restore(rows).shape
+        (torch.Size([2, 48]), torch.Size([2, 4, 4, 3]))
+    """
+    rank = len(size) + 2
+    first = x.movedim(channel_dim, 1) if check_float("x", x).ndim == rank else x
+    if first.ndim != rank or first.shape[1:] != (channels, *size):
+        wanted = f"a batch of maps of size {size} with {channels} channels along axis {channel_dim}"
+        raise bad_value("x", wanted, f"shape {tuple(x.shape)}")
+    layout = MapLayout((first.shape[0],), channel_dim % rank, channels, size, columns)
+    return first.reshape(first.shape[0], first.shape[1:].numel()), layout
 
 
 def layout_of_indices(

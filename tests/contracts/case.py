@@ -23,8 +23,9 @@ class Case:
     code. projects: a learned map lies between input and codes, and may round differently in another batch.
     pools: rows are not quantized one by one, so what holds row by row does not apply.
     counts: it knows its usage. drops: training leaves out stages at random.
-    moves_within: codes move within the forward, before later stages see what is left. returns_vectors: False where forward returns indices alone, so that what the contract
-    says of vectors does not apply (``test_indices_alone.py`` holds the rest). options: what it was made of.
+    moves_within: codes move within the forward, before later stages see what is left.
+    returns_vectors: False where forward returns indices alone, so that what the contract says of vectors does not
+    apply (``test_indices_alone.py`` holds the rest). options: what it was made of.
     """
 
     name: str

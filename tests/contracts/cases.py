@@ -8,7 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.contracts.case import DIM, SIZE, Case
-from tests.contracts.families import fsp, fsq, gumbel, ibq, latent, random_projection, residual, sim_vq, sq_vae, vector
+from tests.contracts.families import (
+    fsp,
+    fsq,
+    gumbel,
+    ibq,
+    latent,
+    multiscale,
+    random_projection,
+    residual,
+    sim_vq,
+    sq_vae,
+    vector,
+)
 
 FAMILIES: dict[str, Callable[[], list[Case]]] = {
     "FSP": fsp.cases,
@@ -16,6 +28,7 @@ FAMILIES: dict[str, Callable[[], list[Case]]] = {
     "GumbelQuantize": gumbel.cases,
     "IBQ": ibq.cases,
     "LatentQuantize": latent.cases,
+    "MultiScale": multiscale.cases,
     "RandomProjectionQuantizer": random_projection.cases,
     "Residual, Grouped": residual.cases,
     "SQVAE": sq_vae.cases,

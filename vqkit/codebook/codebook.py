@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from vqkit import distributed
 from vqkit.codebook.affine import Affine, AffineMap
-from vqkit.codebook.float32 import Float32State
 from vqkit.codebook.init import Init, Uniform
 from vqkit.codebook.precision import Float32State
 from vqkit.codebook.revive import ReplaceRare, Revive

@@ -93,8 +93,8 @@ def best_rows(rows_HND: Tensor, scores_HN: Tensor, slots: int) -> Candidates:
 def row_positions(valid_HN: Tensor, earlier_H: Tensor, sync: bool = True) -> Tensor:
     """The number of each row among the rows that count, over micro-batches and ranks: its random numbers hang on it."""
     if sync and distributed.world_size() > 1:
-        ranks_RH = distributed.gathered(valid_HN.sum(1))
-        earlier_H = earlier_H + ranks_RH[: distributed.rank()].sum(0)
+        counts_RH, earlier_RH = distributed.gathered(torch.stack([valid_HN.sum(1), earlier_H])).unbind(1)
+        earlier_H = earlier_RH.sum(0) + counts_RH[: distributed.rank()].sum(0)
     return valid_HN.cumsum(1) - 1 + earlier_H[:, None]
 
 

@@ -9,6 +9,7 @@ from vqkit.functional.moments import Moments, moments
 from vqkit.functional.nearest import nearest
 from vqkit.functional.packing import pack_levels, unpack_levels
 from vqkit.functional.perturbation import bin_centres, bin_levels, cdf, inverse_cdf, perturb
+from vqkit.functional.resample import area_down, upsample
 from vqkit.functional.sampling import gumbel_straight_through, index_backpropagation, sample_codes
 from vqkit.functional.scalar import dither, level_positions, level_values, nearest_levels
 from vqkit.functional.softmax_entropy import Entropies, code_entropies
@@ -19,6 +20,7 @@ __all__ = [
     "Entropies",
     "KMeans",
     "Moments",
+    "area_down",
     "bin_centres",
     "bin_levels",
     "cdf",
@@ -50,5 +52,6 @@ __all__ = [
     "straight_through",
     "synchronous",
     "unpack_levels",
+    "upsample",
     "usage",
 ]

@@ -15,8 +15,8 @@ SMALLEST_STD = 1e-8  # a column that varies less has no shape
 
 
 class Moments(NamedTuple):
-    """rows: (), how many. mean, variance, skewness, kurtosis: (D,) each; the variance unbiased, the kurtosis in excess of
-    the normal distribution's 3. With too few rows or no variance to tell, zero.
+    """rows: (), how many. mean, variance, skewness, kurtosis: (D,) each; the variance unbiased, the kurtosis in excess
+    of the normal distribution's 3. With too few rows or no variance to tell, zero.
     """
 
     rows: Tensor

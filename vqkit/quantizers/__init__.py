@@ -20,6 +20,8 @@ from vqkit.quantizers.ibq import IBQ
 from vqkit.quantizers.implicit import ImplicitVQ
 from vqkit.quantizers.latent import LatentQuantize
 from vqkit.quantizers.moment_match import MomentMatch
+from vqkit.quantizers.multiscale import MultiScale, NextScale
+from vqkit.quantizers.multiscale_vq import HierarchicalVQ, MultiScaleVQ
 from vqkit.quantizers.objectives import (
     CodebookFit,
     Commitment,
@@ -63,11 +65,15 @@ __all__ = [
     "GroupedResidualVQ",
     "GumbelQuantize",
     "GumbelStraightThrough",
+    "HierarchicalVQ",
     "ImplicitVQ",
     "IndexBackpropagation",
     "LatentQuantize",
     "LossBreakdown",
     "MomentMatch",
+    "MultiScale",
+    "MultiScaleVQ",
+    "NextScale",
     "NoGradient",
     "NoiseSubstitution",
     "Orthogonal",

@@ -86,6 +86,10 @@ class Quantizer(nn.Module):
 
     # --- on rows ----------------------------------------------------------------------------------------------------
 
+    def begin_(self, rows: Tensor, valid: Tensor, *, frozen: bool | None = None) -> None:
+        """Place codes that wait for rows, as a first ``step`` would; for wrappers whose first step has too few."""
+        del rows, valid, frozen
+
     def step(
         self,
         rows: Tensor,
@@ -206,13 +210,16 @@ class Quantizer(nn.Module):
         """Rows (N, D), which of them count (N,), and the way back. What does not count is zero, so it poisons no
         gradient.
         """
-        rows, layout = to_rows(x, self.dim, self.channel_dim, self.rank)
+        rows, layout = self._to_rows(x)
         counted = rows_that_count(layout, mask, lens, x.device)
         finite = rows.detach().isfinite().all(1)
         valid = finite if counted is None else finite & counted
         if count:
             self._count_skipped(~finite if counted is None else counted & ~finite)
         return torch.where(valid[:, None], rows, 0), valid, layout
+
+    def _to_rows(self, x: Tensor) -> tuple[Tensor, Layout]:
+        return to_rows(x, self.dim, self.channel_dim, self.rank)
 
     @torch.no_grad()
     def _count_skipped(self, skipped: Tensor) -> None:

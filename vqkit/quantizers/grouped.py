@@ -130,6 +130,10 @@ class Grouped(Quantizer):
         counted = torch.stack([step.valid for step in steps]).all(0)
         return Step(code, indices, torch.stack([step.loss for step in steps]), counted, through)
 
+    def begin_(self, rows: Tensor, valid: Tensor, *, frozen: bool | None = None) -> None:
+        for group, part in zip(self.members, self._split(rows), strict=True):
+            group.begin_(part, valid, frozen=frozen)
+
     def encode_rows(self, rows: Tensor, valid: Tensor) -> Tensor:
         parts = zip(self.members, self._split(rows), strict=True)
         return torch.cat([group.encode_rows(part, valid) for group, part in parts], 1)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vqkit.codebook import Codebook, Fixed, Normal
-from vqkit.codebook.float32 import Float32State
+from vqkit.codebook.precision import Float32State
 from vqkit.errors import ArgumentError
 from vqkit.quantizers.base import Quantizer, Step
 from vqkit.quantizers.config import registered

@@ -17,11 +17,11 @@ from vqkit.layout import Layout, layout_of_indices
 from vqkit.quantizers.base import Quantizer, Step
 from vqkit.quantizers.beam import Beams, beam_search, extended, start_of
 from vqkit.quantizers.config import registered
-from vqkit.quantizers.estimators import Estimator, GumbelStraightThrough, estimate
+from vqkit.quantizers.estimators import Estimator, GumbelStraightThrough, IndexBackpropagation, estimate
 from vqkit.quantizers.output import Quantized, QuantizedWithCodes
 from vqkit.quantizers.projections import Projections
 from vqkit.quantizers.stage_checks import check_options, check_stages, checked_weights, common_estimator
-from vqkit.quantizers.stage_dropout import StageDropout
+from vqkit.quantizers.stage_dropout import DropoutClock, StageDropout
 from vqkit.shapes import check_indices, check_int, check_number, check_shape
 
 
@@ -66,7 +66,6 @@ class Residual(Quantizer):
         torch.Size([2, 5, 8])
     """
 
-    clock: Tensor
     index_axis = True
 
     def __init__(
@@ -96,18 +95,15 @@ class Residual(Quantizer):
         self.straight = not self.bends and not self.projections.projects
         self.estimator = common_estimator(made) if estimator is None else estimator
         self.nu = float(getattr(made[0], "nu", 0.0))
-        if isinstance(self.estimator, GumbelStraightThrough):
-            raise ArgumentError("estimator: a residual crosses all stages at once, which Gumbel softmax of one cannot")
+        if isinstance(self.estimator, (GumbelStraightThrough, IndexBackpropagation)):
+            raise ArgumentError(
+                "estimator: a residual crosses all stages at once, which a softmax over one's codes cannot"
+            )
         self.beam_size = check_int("beam_size", beam_size)
         self.eval_beam_size = self.beam_size if eval_beam_size is None else check_int("eval_beam_size", eval_beam_size)
         self.loss_weights = checked_weights(loss_weights, self.num_quantizers)
-        self.dropout = dropout
-        self.accumulating = False
         self.recorder: Callable[[Tensor, Tensor], None] | None = None
-        self._samples_before: Tensor | None = None
-        if dropout is not None:
-            dropout.check(self.num_quantizers)
-            self.register_buffer("clock", torch.zeros((), dtype=torch.int64))
+        self.dropout = None if dropout is None else DropoutClock(dropout, self.num_quantizers)
         given = {
             "stages": stages if shared else made,
             "num_quantizers": num_quantizers,
@@ -243,6 +239,16 @@ class Residual(Quantizer):
         code = self.projections.outward(chain.total)
         indices = torch.cat([step.indices for step in chain.steps], 1)
         return Step(code, indices, self._losses(chain), chain.valid, through)
+
+    @torch.no_grad()
+    def begin_(self, rows: Tensor, valid: Tensor, *, frozen: bool | None = None) -> None:
+        entered, valid = self._enter(rows, valid)
+        total = torch.zeros_like(entered)
+        for stage in self.members:
+            stage.begin_(entered - total, valid, frozen=frozen)
+            context = {"context": total} if stage.conditioned else {}
+            indices = stage.encode_rows(entered - total, valid, **context)
+            total = total + self._code(stage, indices, total)
 
     def encode_rows(self, rows: Tensor, valid: Tensor) -> Tensor:
         return self._encode(rows, valid, self.ordered())
@@ -431,19 +437,13 @@ class Residual(Quantizer):
 
     # --- dropout ----------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def _kept(self, stages: int, samples: int, rows: int, frozen: bool | None) -> Tensor | None:
         """How many stages each row keeps (N,), or None for all."""
         if self.dropout is None or not self.training or stages < self.num_quantizers:
             return None
         if not all(book.placed for book in self.modules() if isinstance(book, Codebook)):
             return None  # every stage needs the batch that places its codes
-        before = torch.zeros_like(self.clock) if self._samples_before is None else self._samples_before
-        kept = self.dropout.kept(self.clock, stages, samples, before)
-        if not frozen:
-            self._samples_before = before + samples if self.accumulating else None
-            self.clock.add_(0 if self.accumulating else 1)
-        return kept.repeat_interleave(rows // max(1, samples))
+        return self.dropout.kept_(samples, tick=not frozen).repeat_interleave(rows // max(1, samples))
 
 
 def _counted(step: Step) -> Tensor:

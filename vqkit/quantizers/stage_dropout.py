@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vqkit import distributed
 from vqkit.errors import bad_value
@@ -54,6 +54,30 @@ class StageDropout:
         drawn = self.cutoff + (hashed_uniform(clock, position) * spread).long().clamp(max=spread - 1)
         kept = ((drawn + self.multiple_of) // self.multiple_of * self.multiple_of).clamp(max=stages)
         return torch.where(hashed_uniform(clock, position, stream=3) < self.rate, kept, stages)
+
+
+class DropoutClock(nn.Module):
+    """What a ``StageDropout`` draws, step after step; micro-batches under ``accumulating`` are one step."""
+
+    clock: Tensor
+
+    def __init__(self, dropout: StageDropout, stages: int):
+        super().__init__()
+        dropout.check(stages)
+        self.dropout, self.stages = dropout, stages
+        self.register_buffer("clock", torch.zeros((), dtype=torch.int64))
+        self.accumulating = False
+        self._earlier: Tensor | None = None
+
+    @torch.no_grad()
+    def kept_(self, samples: int, *, tick: bool) -> Tensor:
+        """How many stages each of ``samples`` items keeps, (samples,) int64; no ``tick``: the next call draws alike."""
+        earlier = torch.zeros_like(self.clock) if self._earlier is None else self._earlier
+        kept = self.dropout.kept(self.clock, self.stages, samples, earlier)
+        if tick:
+            self._earlier = earlier + samples if self.accumulating else None
+            self.clock.add_(0 if self.accumulating else 1)
+        return kept
 
 
 def _before_this_rank(samples: int, device: torch.device) -> Tensor | int:

@@ -267,6 +267,11 @@ class VectorQuantize(Quantizer):
     def index_sizes(self) -> tuple[int, ...]:
         return (self.codebook_size,) * self.heads
 
+    def begin_(self, rows: Tensor, valid: Tensor, *, frozen: bool | None = None) -> None:
+        if self.training and not (self.freeze_codebook if frozen is None else frozen):
+            entered = self._enter(rows, valid, count=False)
+            self.book.prepare_(entered.x, entered.valid_slices)
+
     def step(
         self,
         rows: Tensor,

@@ -1,0 +1,71 @@
+"""Two processes on gloo: equal to one process on the concatenated batch, and to each other to the bit."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor
+
+from vqkit import MultiScaleVQ
+from vqkit.codebook import KMeansInit, ReplaceStale
+from vqkit.quantizers import StageDropout
+
+STEPS, DIM, SIZE = 6, 6, 16
+OPTIONS = {
+    "default": {},
+    "kmeans": {"init": KMeansInit(), "revive": ReplaceStale(1.0)},
+    "each": {"codebook_size": (8, 16, 16)},
+    "dropout": {"dropout": StageDropout()},
+    "dropout_each_map": {"dropout": StageDropout(per_sample=True)},
+}
+
+
+def batches(rank: int) -> list[Tensor]:
+    """Ragged, and some of them empty on one rank."""
+    generator = torch.Generator().manual_seed(10 + rank)
+    sizes = [4 + rank, 0 if rank else 3] * STEPS
+    return [torch.randn(sizes[s], DIM, 4, 4, generator=generator) for s in range(STEPS)]
+
+
+def train(name: str, steps: list[Tensor]) -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    quantizer = MultiScaleVQ(DIM, **({"codebook_size": SIZE} | OPTIONS[name]), scales=(1, 2, 4))
+    for x in steps:
+        quantizer(x)
+    return quantizer.state_dict() | {"usage": quantizer.usage(), "perplexity": quantizer.perplexity()}
+
+
+def worker(rank: int, port: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    torch.save({name: train(name, batches(rank)) for name in OPTIONS}, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    folder = str(tmp_path_factory.mktemp("ranks"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    mp.spawn(worker, (port, folder), nprocs=2)
+    return [torch.load(f"{folder}/{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_two_ranks_hold_the_same_bits(ranks: list[dict], name: str):
+    for key, value in ranks[0][name].items():
+        assert torch.equal(value, ranks[1][name][key]), key
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_two_ranks_equal_one_process_on_both_batches(ranks: list[dict], name: str):
+    together = [torch.cat(pair) for pair in zip(batches(0), batches(1), strict=True)]
+    for key, value in train(name, together).items():
+        torch.testing.assert_close(ranks[0][name][key], value, rtol=1e-5, atol=1e-5, msg=lambda m, k=key: f"{k}: {m}")
