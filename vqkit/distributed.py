@@ -37,33 +37,27 @@ def summed(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [part.reshape(t.shape).to(t.dtype) for part, t in zip(parts, tensors, strict=True)]
 
 
-class _SumOverRanks(torch.autograd.Function):
+class _Summed(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, flat: Tensor) -> Tensor:
+    def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
         del ctx
-        total = flat.clone()
-        dist.all_reduce(total)
-        return total
+        return tuple(summed(tensors))
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
         del ctx
-        total = gradients[0].clone()
-        dist.all_reduce(total)
-        return total
+        return tuple(summed(grads))
 
 
 def summed_with_gradient(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """``summed``, where each rank's tensors get the gradient of the losses of all ranks.
+    """``summed``, with gradients: what reaches a rank's tensor is the sum of what all ranks' losses send to the total.
 
-    DDP's mean over the ranks then gives the gradient that one process would have on all rows. Every rank must go
-    backward, or none.
+    With a loss that every rank makes alike from the totals, that is the world size times its gradient; DDP's average
+    over the ranks then leaves the gradient of that one loss. If one rank goes backward, all must.
     """
     if world_size() == 1:
         return list(tensors)
-    flat = _SumOverRanks.apply(torch.cat([t.reshape(-1).double() for t in tensors]))
-    parts = flat.split([t.numel() for t in tensors])
-    return [part.reshape(t.shape).to(t.dtype) for part, t in zip(parts, tensors, strict=True)]
+    return list(_Summed.apply(*tensors))  # pyright: ignore[reportArgumentType]
 
 
 def gathered(tensor: Tensor) -> Tensor:

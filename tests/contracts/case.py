@@ -22,6 +22,8 @@ class Case:
     draws: training consumes torch's random numbers, so reshaped batches differ. noisy: the training output is not a
     code. projects: a learned map lies between input and codes, and may round differently in another batch.
     pools: rows are not quantized one by one, so what holds row by row does not apply.
+    width: channels of the output, where they are not those of the input.
+    couples: training chooses codes for all rows of a batch together, so micro-batches choose otherwise.
     counts: it knows its usage. drops: training leaves out stages at random.
     moves_within: codes move within the forward, before later stages see what is left.
     returns_vectors: False where forward returns indices alone, so that what the contract says of vectors does not
@@ -35,6 +37,8 @@ class Case:
     noisy: bool = False
     projects: bool = False
     pools: bool = False
+    couples: bool = False
+    width: int = DIM
     counts: bool = True
     drops: bool = False
     moves_within: bool = False

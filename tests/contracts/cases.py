@@ -9,15 +9,18 @@ from collections.abc import Callable
 
 from tests.contracts.case import DIM, SIZE, Case
 from tests.contracts.families import (
+    binary,
     fsp,
     fsq,
     gumbel,
     ibq,
     latent,
     multiscale,
+    product,
     random_projection,
     residual,
     sim_vq,
+    sinkhorn,
     sq_vae,
     vector,
 )
@@ -27,12 +30,15 @@ FAMILIES: dict[str, Callable[[], list[Case]]] = {
     "FSQ": fsq.cases,
     "GumbelQuantize": gumbel.cases,
     "IBQ": ibq.cases,
+    "LFQ, BSQ, BinaryMapper": binary.cases,
     "LatentQuantize": latent.cases,
     "MultiScale": multiscale.cases,
+    "ProductQuantize": product.cases,
     "RandomProjectionQuantizer": random_projection.cases,
     "Residual, Grouped": residual.cases,
     "SQVAE": sq_vae.cases,
     "SimVQ": sim_vq.cases,
+    "SinkhornVQ": sinkhorn.cases,
     "VectorQuantize": vector.cases,
 }
 CASES: list[Case] = [case for family in FAMILIES.values() for case in family()]

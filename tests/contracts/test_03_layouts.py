@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from tests.contracts.cases import CASES, DIM, SIZE, Case
-from tests.contracts.compare import loss_of, tables
+from tests.contracts.compare import loss_of, positions_of, tables
 from vqkit import VectorQuantize
+from vqkit.layout import channel_axis
 
 FREE = [c for c in CASES if c.rows_last]
 
@@ -18,9 +19,9 @@ def test_any_rank_equals_its_rows(free: Case, shape: tuple[int, ...]):
     quantizer = free.trained().eval()
     x = torch.randn(shape)
     out, rows = quantizer(x), quantizer(x.reshape(-1, DIM))
-    assert out.quantized.shape == x.shape
+    assert out.quantized.shape == (*shape[:-1], free.width)
     assert torch.equal(quantizer.columns(out.indices)[0], quantizer.columns(rows.indices)[0])
-    torch.testing.assert_close(out.quantized.reshape(-1, DIM), rows.quantized)
+    torch.testing.assert_close(out.quantized.reshape(-1, free.width), rows.quantized)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2, 3, -1, -2])
@@ -51,7 +52,8 @@ def test_an_empty_batch(case: Case):
     empty = case.x(0)[:0].requires_grad_()
     for module in (quantizer.eval(), quantizer.train()):
         out = module(empty)
-        assert out.quantized.shape == empty.shape
+        channel = channel_axis(quantizer.channel_dim, empty.ndim)
+        assert out.quantized.movedim(channel, -1).shape == (*positions_of(empty, channel), case.width)
         assert out.indices.numel() == 0
         assert torch.isfinite(loss_of(out))
     (out.quantized.sum() + loss_of(out)).backward()

@@ -19,7 +19,7 @@ def _step(case: Case, x: torch.Tensor, **masking: torch.Tensor):
     torch.manual_seed(5)
     out = quantizer(x, **masking)
     quantizer.zero_grad()
-    weights = torch.linspace(0.5, 2, DIM)
+    weights = torch.linspace(0.5, 2, case.width)
     channel = channel_axis(quantizer.channel_dim, x.ndim)
     # Outputs of rows that do not count may be the input itself, which must not enter the comparison.
     counted = (quantizer.columns(out.indices)[0] >= 0).any(-1).reshape(positions_of(x, channel))
@@ -61,7 +61,8 @@ def test_padding_is_as_if_it_were_not_there(steady: Case, garbage: float, by: st
     assert bool((indices[~mask] == -1).all())
     torch.testing.assert_close(out.quantized[mask], plain.quantized[0])
     kept = steady.options.get("return_zeros_for_masked_padding") is False
-    torch.testing.assert_close(out.quantized[~mask], torch.full((12, DIM), garbage if kept else 0.0), equal_nan=True)
+    left = torch.full((12, steady.width), garbage if kept else 0.0)
+    torch.testing.assert_close(out.quantized[~mask], left, equal_nan=True)
     torch.testing.assert_close(loss_of(out), loss_of(plain))
     torch.testing.assert_close(grad[mask], plain_grad[0])
     assert torch.isfinite(grad).all()

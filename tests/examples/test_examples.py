@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from vqkit.models import load
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -37,3 +39,14 @@ def test_vqvae_from_scratch(tmp_path):
     assert int(usage["from scratch"]) < 10
     assert int(usage["vqkit"]) > 80
     assert sorted(os.listdir(tmp_path / "pictures")) == ["from_scratch.png", "vqkit.png"]
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("autoencoder*.py")))
+def test_autoencoders(name: str, tmp_path):
+    shown = run(name, "--epochs", "6", cwd=tmp_path)
+    found = re.search(r"test mse (\d\.\d+), usage ([\d%, ]+)", shown)
+    assert found, shown
+    assert float(found[1]) < 0.04  # the digits' variance is 0.14
+    assert max(int(share) for share in re.findall(r"\d+", found[2])) >= 25
+    prefixes = [float(mse) for mse in re.findall(r"^\d of \d .*: mse (\d\.\d+)", shown, flags=re.MULTILINE)]
+    assert prefixes == sorted(prefixes, reverse=True)

@@ -36,7 +36,7 @@ class Codebook(Float32State):
     the module is cast to.
 
     Args:
-        size: codes K. dim: width D. heads: tables H. metric: ``"euclidean"``, ``"cosine"`` or ``"dot"``.
+        size: codes K. dim: width D. heads: tables H. metric: ``"euclidean"``, ``"cosine"`` (unit codes) or ``"dot"``.
         unit_codes: False lets codes and rows of a cosine codebook keep their lengths; direction alone chooses.
         init, update, revive: policies; ``revive=None`` lets dead codes be. affine: a policy, or None.
         bridge: a module between the stored vectors (H, K, D') and the codes (H, K, D) (FVQ); learns by gradient. The

@@ -136,32 +136,17 @@ def codebook_warmup(
     """
     check_choice("warmup_method", warmup_method, METHODS)
     check_int("iters", iters, 0)
-    check_int("rows_per_code", rows_per_code)
-    if num_batch is not None:
-        check_int("num_batch", num_batch)
-    targets = [target for target in _fitted_in(model) if _size(target)]
-    if not targets:
-        raise bad_value("model", "a module with a vqkit codebook in it", type(model).__name__)
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad(), recording(targets, rows_per_code) as samples:
-            for batch in islice(loader, num_batch):
-                (forward or model)(batch[0] if isinstance(batch, (tuple, list)) and forward is None else batch)
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    samples = sampled(model, loader, num_batch, rows_per_code=rows_per_code, forward=forward)
     # All of them before the first is placed: one that fails leaves every codebook as it was.
     rows = {target: _enough(target, sample) for target, sample in samples.items()}
-    codes = {
-        book: codes_from_rows(book, rows[book], warmup_method, iters) for book in rows if isinstance(book, Codebook)
-    }
+    books = [target for target in rows if isinstance(target, Codebook)]
+    codes = {book: codes_from_rows(book, rows[book], warmup_method, iters) for book in books}
     for book, placed in codes.items():
         book.place_(torch.ones_like(book.frozen), placed, 1.0)
         book.mark_initialised_()
-    for target, sampled in rows.items():
+    for target, found in rows.items():
         if not isinstance(target, Codebook):
-            target.fit_rows_(sampled[0], method=warmup_method, iters=iters)
+            target.fit_rows_(found[0], method=warmup_method, iters=iters)
 
 
 def _enough(target: Codebook | Fitted, sample: RowSample) -> list[Tensor]:
@@ -173,3 +158,33 @@ def _enough(target: Codebook | Fitted, sample: RowSample) -> list[Tensor]:
     if isinstance(target, Codebook) and target.bridge is not None:
         raise ArgumentError("loader: a row has no pre-image under a bridge, so it cannot become a code")
     return heads
+
+
+@torch.no_grad()
+def sampled(
+    model: nn.Module,
+    loader: Iterable[Any],
+    num_batch: int | None = None,
+    *,
+    rows_per_code: int = 64,
+    forward: Callable[[Any], object] | None = None,
+) -> dict[Any, RowSample]:
+    """A sample of the rows that reach each outermost module of ``model`` that places codes; arguments as for
+    ``codebook_warmup``.
+    """
+    check_int("rows_per_code", rows_per_code)
+    if num_batch is not None:
+        check_int("num_batch", num_batch)
+    targets = [target for target in _fitted_in(model) if _size(target)]
+    if not targets:
+        raise bad_value("model", "a module with a vqkit codebook in it", type(model).__name__)
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with recording(targets, rows_per_code) as samples:
+            for batch in islice(loader, num_batch):
+                (forward or model)(batch[0] if isinstance(batch, (tuple, list)) and forward is None else batch)
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    return samples

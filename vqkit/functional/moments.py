@@ -63,7 +63,8 @@ def moments(x: Tensor, valid: Tensor | None = None, *, sync: bool = False) -> Mo
     varies_D = variance_D > SMALLEST_STD**2
     # The root of a zero has an infinite slope: columns that do not vary are divided by one.
     scores = centred / torch.where(varies_D, variance_D, 1).sqrt()
-    thirds_D, fourths_D = (sums / count.clamp(min=1) for sums in total([scores**3, scores**4]))
+    squared = scores.square()  # twice over: powers are slow
+    thirds_D, fourths_D = (sums / count.clamp(min=1) for sums in total([squared * scores, squared * squared]))
     return Moments(
         count, mean_D, variance_D, torch.where(varies_D, thirds_D, 0), torch.where(varies_D, fourths_D - 3, 0)
     )

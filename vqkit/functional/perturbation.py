@@ -39,7 +39,7 @@ def cdf(x: Tensor, distribution: str) -> Tensor:
 
 
 def inverse_cdf(p: Tensor, distribution: str) -> Tensor:
-    """The x with P(X <= x) = p, the inverse of ``cdf``; −inf at 0 and inf at 1.
+    """The x with P(X <= x) = p, the inverse of ``cdf``; at 0 and 1 ∓inf, or for Cauchy ∓1/ε.
 
     >>> import torch
     >>> round(inverse_cdf(torch.tensor(0.25), "laplace").item(), 4)  # −ln 2
@@ -55,7 +55,8 @@ def inverse_cdf(p: Tensor, distribution: str) -> Tensor:
         return torch.special.ndtri(p)
     if distribution == "laplace":
         return torch.where(p < 0.5, (2 * p).log(), -(2 * (1 - p)).log())
-    return ((p - 0.5) * math.pi).tan()
+    # π/2 rounds up to beyond the pole, where the tangent has the other sign.
+    return ((p - 0.5) * math.pi).tan().abs().copysign(p - 0.5)
 
 
 def bin_levels(p: Tensor, levels: Tensor) -> Tensor:
@@ -66,7 +67,8 @@ def bin_levels(p: Tensor, levels: Tensor) -> Tensor:
     [[0, 2], [1, 3]]
     """
     _check(p, levels)
-    return torch.minimum((p.detach() * levels).floor().long().clamp(min=0), levels - 1)
+    numbers = (p.detach() * levels).floor().clamp(min=0)
+    return torch.minimum(numbers, (levels - 1).to(numbers.dtype)).long()
 
 
 def bin_centres(numbers: Tensor, levels: Tensor) -> Tensor:

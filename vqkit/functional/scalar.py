@@ -70,7 +70,8 @@ def nearest_levels(positions: Tensor, levels: Tensor) -> Tensor:
     [0, 2, 7]
     """
     _check("positions", check_float("positions", positions), levels)
-    return torch.minimum((positions.detach() + 0.5).floor().long().clamp(min=0), levels - 1)
+    rounded = (positions.detach() + 0.5).floor().clamp(min=0)
+    return torch.minimum(rounded, (levels - 1).to(rounded.dtype)).long()
 
 
 def level_values(positions: Tensor, levels: Tensor, *, symmetric: bool = False) -> Tensor:

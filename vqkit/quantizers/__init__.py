@@ -1,6 +1,8 @@
 """One file per method. Every quantizer has ``encode``, ``decode`` and a forward that returns a named tuple."""
 
 from vqkit.quantizers.base import Quantizer
+from vqkit.quantizers.binary_mapper import BinaryMapper
+from vqkit.quantizers.bsq import BSQ
 from vqkit.quantizers.config import build
 from vqkit.quantizers.dither import Dither
 from vqkit.quantizers.estimators import (
@@ -19,6 +21,7 @@ from vqkit.quantizers.gumbel import GumbelQuantize
 from vqkit.quantizers.ibq import IBQ
 from vqkit.quantizers.implicit import ImplicitVQ
 from vqkit.quantizers.latent import LatentQuantize
+from vqkit.quantizers.lfq import LFQ
 from vqkit.quantizers.moment_match import MomentMatch
 from vqkit.quantizers.multiscale import MultiScale, NextScale
 from vqkit.quantizers.multiscale_vq import HierarchicalVQ, MultiScaleVQ
@@ -32,28 +35,35 @@ from vqkit.quantizers.objectives import (
     SoftCommitment,
 )
 from vqkit.quantizers.output import (
+    EntropyBreakdown,
     LossBreakdown,
     PerturbedInfo,
     Quantized,
     QuantizedIndices,
     QuantizedWithBreakdown,
     QuantizedWithCodes,
+    QuantizedWithEntropies,
     QuantizedWithInfo,
 )
+from vqkit.quantizers.product import ProductQuantize
 from vqkit.quantizers.random_projection import RandomProjectionQuantizer
 from vqkit.quantizers.residual import Residual
 from vqkit.quantizers.residual_vq import GroupedResidualVQ, ResidualVQ
 from vqkit.quantizers.sim_vq import SimVQ
+from vqkit.quantizers.sinkhorn import SinkhornVQ
 from vqkit.quantizers.split_rvq import SplitResidualVQ
 from vqkit.quantizers.sq_vae import SQVAE
 from vqkit.quantizers.stage_dropout import StageDropout
 from vqkit.quantizers.vector import VectorQuantize
 
 __all__ = [
+    "BSQ",
     "FSP",
     "FSQ",
     "IBQ",
+    "LFQ",
     "SQVAE",
+    "BinaryMapper",
     "CodebookFit",
     "Commitment",
     "CrossEntropyCommitment",
@@ -61,6 +71,7 @@ __all__ = [
     "Dither",
     "Diversity",
     "Entropy",
+    "EntropyBreakdown",
     "Grouped",
     "GroupedResidualVQ",
     "GumbelQuantize",
@@ -78,10 +89,12 @@ __all__ = [
     "NoiseSubstitution",
     "Orthogonal",
     "PerturbedInfo",
+    "ProductQuantize",
     "Quantized",
     "QuantizedIndices",
     "QuantizedWithBreakdown",
     "QuantizedWithCodes",
+    "QuantizedWithEntropies",
     "QuantizedWithInfo",
     "Quantizer",
     "RandomProjectionQuantizer",
@@ -89,6 +102,7 @@ __all__ = [
     "ResidualVQ",
     "Rotation",
     "SimVQ",
+    "SinkhornVQ",
     "SoftCommitment",
     "SplitResidualVQ",
     "StageDropout",

@@ -15,7 +15,7 @@ from vqkit.functional.perturbation import DISTRIBUTIONS
 from vqkit.functional.scalar import check_grid
 from vqkit.quantizers.base import Step
 from vqkit.quantizers.config import registered
-from vqkit.quantizers.levels import LevelQuantizer, first_or
+from vqkit.quantizers.levels import LevelQuantizer, chosen_channel_dim
 from vqkit.quantizers.moment_match import NORM_OF, NORMS, MomentMatch
 from vqkit.quantizers.output import PerturbedInfo, QuantizedWithInfo
 from vqkit.shapes import check_choice, check_number
@@ -87,7 +87,7 @@ class FSP(LevelQuantizer):
         super().__init__(
             check_grid("levels", levels),
             dim,
-            channel_dim=first_or(channel_first, channel_dim),
+            channel_dim=chosen_channel_dim(channel_first, channel_dim),
             bias=projection_has_bias,
             usage_window=usage_window,
         )

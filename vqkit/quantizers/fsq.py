@@ -15,7 +15,7 @@ from vqkit.quantizers.base import Step
 from vqkit.quantizers.config import registered
 from vqkit.quantizers.dither import Dither
 from vqkit.quantizers.estimators import StraightThrough, estimate
-from vqkit.quantizers.levels import LevelQuantizer, first_or
+from vqkit.quantizers.levels import LevelQuantizer, chosen_channel_dim
 from vqkit.quantizers.output import QuantizedIndices
 from vqkit.shapes import check_number
 
@@ -137,7 +137,7 @@ class FSQ(LevelQuantizer):
             dim,
             num_codebooks,
             keep_num_codebooks_dim,
-            channel_dim=first_or(channel_first, channel_dim),
+            channel_dim=chosen_channel_dim(channel_first, channel_dim),
             bias=projection_has_bias,
             usage_window=usage_window,
         )

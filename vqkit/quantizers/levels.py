@@ -136,7 +136,7 @@ class LevelQuantizer(Quantizer):
         return torch.where(valid[:, None], pack_levels(levels, self.level_counts), -1)
 
 
-def first_or(channel_first: bool, channel_dim: int | None) -> int | None:
+def chosen_channel_dim(channel_first: bool, channel_dim: int | None) -> int | None:
     """The channel axis that ``channel_first``, short for ``channel_dim=1``, or ``channel_dim`` stands for."""
     if channel_first and channel_dim != -1:
         raise ArgumentError("channel_first: expected either it or channel_dim=…, got both")

@@ -71,3 +71,23 @@ class QuantizedWithCodes(NamedTuple):
     indices: Tensor
     loss: Tensor
     all_codes: Tensor
+
+
+class EntropyBreakdown(NamedTuple):
+    """The terms of a binary quantizer's loss before their weights, each () float32; zero for a term that is off.
+
+    per_sample_entropy: mean entropy, in nats, of a row's codes. batch_entropy: that of the codes of all rows together.
+    """
+
+    per_sample_entropy: Tensor
+    batch_entropy: Tensor
+    commitment: Tensor
+
+
+class QuantizedWithEntropies(NamedTuple):
+    """``Quantized`` with a binary quantizer's loss terms by name."""
+
+    quantized: Tensor
+    indices: Tensor
+    loss: Tensor
+    loss_breakdown: EntropyBreakdown

@@ -1,9 +1,12 @@
-"""Linear maps into the space where rounding happens, and back out."""
+"""Linear maps into the space where rounding happens, and back out; orthogonal ones within it."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+from vqkit.codebook.precision import Float32State
+from vqkit.kernels.reference.unit import unit
 
 
 class Projections(nn.Module):
@@ -32,3 +35,37 @@ class Projections(nn.Module):
         if not self.projects or torch.is_autocast_enabled(values.device.type):
             return values
         return values.to(next(self.project_out.parameters()).dtype)
+
+
+class CosineLinear(nn.Module):
+    """Rows (N, dim) to ``scale`` times their cosines with ``inner`` learned directions, (N, inner); no bias."""
+
+    def __init__(self, dim: int, inner: int, scale: float = 1.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(inner, dim))
+        self.scale = scale
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Unit vectors are made in float32 at least: half types lose the squares."""
+        rows, weight = (t if t.dtype == torch.float64 else t.float() for t in (rows, self.weight))
+        return nn.functional.linear(unit(rows), unit(weight)) * self.scale
+
+
+class OrthogonalMap(Float32State):
+    """A random rotation (or reflection) of the space where rounding happens, drawn once, and back."""
+
+    matrix: Tensor
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.register_buffer("matrix", nn.init.orthogonal_(torch.empty(width, width, dtype=torch.float32)))
+
+    def turn(self, x: Tensor) -> Tensor:
+        """(..., D) to (..., D), in the dtype of ``x``."""
+        with torch.autocast(x.device.type, enabled=False):
+            return x @ self.matrix.to(x.dtype)
+
+    def back(self, y: Tensor) -> Tensor:
+        """``turn`` undone, in float32."""
+        with torch.autocast(y.device.type, enabled=False):
+            return y.float() @ self.matrix.t()

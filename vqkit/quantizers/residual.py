@@ -96,9 +96,7 @@ class Residual(Quantizer):
         self.estimator = common_estimator(made) if estimator is None else estimator
         self.nu = float(getattr(made[0], "nu", 0.0))
         if isinstance(self.estimator, (GumbelStraightThrough, IndexBackpropagation)):
-            raise ArgumentError(
-                "estimator: a residual crosses all stages at once, which a softmax over one's codes cannot"
-            )
+            raise ArgumentError("estimator: a residual crosses all stages at once, which one softmax cannot")
         self.beam_size = check_int("beam_size", beam_size)
         self.eval_beam_size = self.beam_size if eval_beam_size is None else check_int("eval_beam_size", eval_beam_size)
         self.loss_weights = checked_weights(loss_weights, self.num_quantizers)

@@ -1,0 +1,195 @@
+"""Exact entropies of the codes of a binary quantizer, without a table of rows by codes.
+
+A row x meets the codes {−s, s}^d. Softmax over their distances at inverse temperature T gives code c the probability
+∝ exp(2T x·c) = Π exp(2T xᵢcᵢ): the bits are independent, and bit i is one with probability σ(4Ts xᵢ). All that follows
+is said in these logits ℓᵢ = 4Ts xᵢ. (Yu et al. 2023, arXiv:2310.05737, §3.1, eq. 5; the factorised form: Zhao et al.
+2024, arXiv:2406.07548, §3.2.)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vqkit.errors import bad_type, bad_value
+from vqkit.functional.bits import unpack_bits
+from vqkit.shapes import check_float, check_number, check_shape, check_tensor
+
+TABLE_BITS = 24
+"""Bits of the largest table of codes: 2^24 probabilities, 64 MiB."""
+VALUES_PER_BLOCK = 2**20
+SATURATED = 1000.0  # σ(−1000) is an exact zero, in float64 too
+
+
+def code_bit_logits(x: Tensor, magnitude: float = 1.0, inv_temperature: float = 100.0) -> Tensor:
+    """ℓ = 4Ts·x: the logits of the bits when rows are softly assigned to the codes {−s, s}^d by distance.
+
+    Args:
+        x: (..., d), float32 or float64. magnitude: s. inv_temperature: T; the probabilities are softmax(−T|x − c|²).
+
+    Returns:
+        (..., d), within ±1000, where the sigmoid has long become 0 or 1.
+
+    Example:
+        >>> import torch
+        >>> code_bit_logits(torch.tensor([0.5, -0.1]), inv_temperature=1.0)
+        tensor([ 2.0000, -0.4000])
+    """
+    check_float("x", x)
+    scale = 4 * check_number("magnitude", magnitude, 0) * check_number("inv_temperature", inv_temperature, 0)
+    return (x * scale).clamp(-SATURATED, SATURATED)
+
+
+class _BitEntropy(torch.autograd.Function):
+    """Written so that neither value nor slope is a difference of nearly equal numbers."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor) -> Tensor:
+        ctx.save_for_backward(logits)
+        size = logits.abs()
+        return F.softplus(-size) + size * torch.sigmoid(-size)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (logits,) = ctx.saved_tensors
+        return -grad * logits * torch.sigmoid(logits) * torch.sigmoid(-logits)
+
+
+def bit_entropy(logits: Tensor) -> Tensor:
+    """H(σ(ℓ)) in nats, each finite entry by itself: (...) to (...). Summed over the bits of a row it is the entropy of
+    the row over all codes.
+
+    >>> import torch
+    >>> bit_entropy(torch.tensor([0.0, 50.0]))  # ln 2; and 51·exp(−50)
+    tensor([6.9315e-01, 9.8366e-21])
+    """
+    return _BitEntropy.apply(check_float("logits", logits))  # pyright: ignore[reportReturnType]
+
+
+def code_probabilities(logits: Tensor) -> Tensor:
+    """The probability of every code, Π σ(±ℓ): (..., d) to (..., 2^d), codes by index, first bit most significant.
+
+    What is below ε² of the dtype is set to zero: beside one it is nothing, and as a subnormal it would cost dearly.
+
+    >>> import torch
+    >>> code_probabilities(torch.tensor([0.0, torch.inf]))
+    tensor([0.0000, 0.5000, 0.0000, 0.5000])
+    """
+    check_shape("logits", check_float("logits", logits), ("...", "d"))
+    least = torch.finfo(logits.dtype).eps ** 2
+    bits = F.threshold(torch.sigmoid(torch.stack([-logits, logits], -1)), least, 0)
+    table = logits.new_ones(*logits.shape[:-1], 1)
+    # From the last bit on, so that every new bit doubles the table in whole runs.
+    for bit in reversed(bits.unbind(-2)):
+        table = F.threshold((bit[..., :, None] * table[..., None, :]).flatten(-2), least, 0)
+    return table
+
+
+def _through_table(logits: Tensor, table: Tensor, slope: Tensor) -> Tensor:
+    """The gradient at the logits (H, n, k) of a table of ``code_probabilities`` (H, n, 2^k) that has gradient
+    ``slope``.
+
+    A code's probability has slope p·(1 − σ(ℓ)) where its bit is one and −p·σ(ℓ) where not. The two sums are kept
+    apart: for a saturated bit both are small, and their difference is all there is.
+    """
+    part = table * slope
+    bits = unpack_bits(torch.arange(table.shape[-1], device=table.device), logits.shape[-1]).to(table.dtype)
+    return torch.sigmoid(-logits) * (part @ bits) - torch.sigmoid(logits) * (part @ (1 - bits))
+
+
+class _CodeMass(torch.autograd.Function):
+    """AᵀB by blocks of rows, A and B the tables of either half of the bits; backward makes them anew."""
+
+    @staticmethod
+    def _blocks(logits_HNd: Tensor) -> tuple[int, list[slice]]:
+        """The bits of the first half, and slices of rows."""
+        H, N, d = logits_HNd.shape
+        step = max(16, VALUES_PER_BLOCK // (H * 2 ** (d - d // 2)))
+        return d // 2, [slice(start, start + step) for start in range(0, N, step)]
+
+    @staticmethod
+    def forward(ctx: Any, logits_HNd: Tensor, weight_N: Tensor) -> Tensor:
+        H, _, d = logits_HNd.shape
+        half, blocks = _CodeMass._blocks(logits_HNd)
+        mass = logits_HNd.new_zeros(H, 2**half, 2 ** (d - half))
+        with torch.autocast(mass.device.type, enabled=False):
+            for rows in blocks:
+                first = code_probabilities(logits_HNd[:, rows, :half]) * weight_N[rows, None]
+                second = code_probabilities(logits_HNd[:, rows, half:])
+                mass.baddbmm_(first.mT, second)
+        mass_HK = mass.flatten(1)
+        ctx.save_for_backward(logits_HNd, weight_N, mass_HK)
+        return mass_HK
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        logits_HNd, weight_N, mass_HK = ctx.saved_tensors
+        H, _, d = logits_HNd.shape
+        half, blocks = _CodeMass._blocks(logits_HNd)
+        # A slope shared by all codes moves nothing; without the one shared by those in use, differences round less.
+        shared = (grad * mass_HK).sum(1, keepdim=True) / mass_HK.sum(1, keepdim=True).clamp(min=1)
+        slope = (grad - shared).reshape(H, 2**half, 2 ** (d - half))
+        out = torch.empty_like(logits_HNd)
+        with torch.autocast(grad.device.type, enabled=False):
+            for rows in blocks:
+                logits = logits_HNd[:, rows]
+                first = code_probabilities(logits[..., :half]) * weight_N[rows, None]
+                second = code_probabilities(logits[..., half:])
+                if half:
+                    out[:, rows, :half] = _through_table(logits[..., :half], first, second @ slope.mT)
+                out[:, rows, half:] = _through_table(logits[..., half:], second, first @ slope)
+        return out, None
+
+
+def code_mass(logits: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Σₙ p(code | row n): the soft count of rows that each of the 2^d codes draws.
+
+    p(code | row) is a product over bits, so with the rows' tables A and B of either half of the bits (N × 2^(d/2) each)
+    the sum is AᵀB: one matrix product, and never N × 2^d. Forward and backward work in blocks of rows.
+
+    Args:
+        logits: (N, d) or (H, N, d), float32 or float64, d <= 24. valid: (N,) bool, the rows that count; None: all.
+
+    Returns:
+        (2^d,) or (H, 2^d), codes by index, first bit most significant. Divided by the number of rows that count it is
+        their mean distribution, whose ``entropy`` is that of the codebook.
+
+    Raises:
+        ArgumentError: more bits than a table should hold; split them, and sum the entropies of the groups.
+
+    Example:
+        >>> import torch
+        >>> mass = code_mass(torch.zeros(3, 18))
+        >>> mass.shape, round(entropy(mass / 3).item(), 3)  # 18 ln 2
+        (torch.Size([262144]), 12.477)
+    """
+    check_float("logits", logits)
+    if logits.ndim not in (2, 3):
+        raise bad_value("logits", "shape (N, d) or (H, N, d)", f"shape {tuple(logits.shape)}")
+    logits_HNd = logits if logits.ndim == 3 else logits[None]
+    _, N, d = logits_HNd.shape
+    if not 1 <= d <= TABLE_BITS:
+        raise bad_value("logits", f"1 to {TABLE_BITS} bits in one table, more of them as groups along H", f"{d} bits")
+    weight_N = torch.ones_like(logits_HNd[0, :, 0])
+    if valid is not None:
+        if check_tensor("valid", valid).dtype != torch.bool:
+            raise bad_type("valid", "a bool tensor", valid.dtype)
+        weight_N = check_shape("valid", valid, (N,)).to(logits.dtype)
+    mass: Tensor = _CodeMass.apply(logits_HNd, weight_N)  # pyright: ignore[reportAssignmentType]
+    return mass if logits.ndim == 3 else mass[0]
+
+
+def entropy(share: Tensor) -> Tensor:
+    """−Σ p ln p along the last axis, in nats: (..., K) shares to (...); a share of zero adds nothing and has a finite
+    slope.
+
+    >>> import torch
+    >>> entropy(torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])).abs()
+    tensor([0.6931, 0.0000])
+    """
+    check_shape("share", check_float("share", share), ("...", "K"))
+    smallest = torch.finfo(share.dtype).tiny
+    return -(share * share.clamp(min=smallest).log()).sum(-1)
