@@ -41,6 +41,8 @@ FAMILIES: dict[str, Callable[[], list[Case]]] = {
     "SinkhornVQ": sinkhorn.cases,
     "VectorQuantize": vector.cases,
 }
-CASES: list[Case] = [case for family in FAMILIES.values() for case in family()]
+_EVERY = [case for family in FAMILIES.values() for case in family()]
+CASES: list[Case] = [case for case in _EVERY if case.returns_vectors]
+INDICES_ALONE: list[Case] = [case for case in _EVERY if not case.returns_vectors]
 
-__all__ = ["CASES", "DIM", "FAMILIES", "SIZE", "Case"]
+__all__ = ["CASES", "DIM", "FAMILIES", "INDICES_ALONE", "SIZE", "Case"]

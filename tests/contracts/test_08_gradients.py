@@ -13,6 +13,7 @@ from vqkit.quantizers import (
     Commitment,
     DiVeQ,
     GumbelStraightThrough,
+    IndexBackpropagation,
     NoGradient,
     NoiseSubstitution,
     Rotation,
@@ -43,6 +44,8 @@ TABLE = [
     (NoiseSubstitution(), Gradient(), (True, True), (True, False)),
     (GumbelStraightThrough(), EMA(), (True, False), (True, False)),
     (GumbelStraightThrough(), Gradient(), (True, True), (True, True)),
+    (IndexBackpropagation(), EMA(), (True, False), (True, False)),
+    (IndexBackpropagation(), Gradient(), (True, True), (True, True)),
     (NoGradient(), Gradient(), (False, True), (True, True)),
     (NoGradient(), EMA(), (False, False), (True, False)),
 ]

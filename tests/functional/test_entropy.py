@@ -135,6 +135,12 @@ def test_a_row_that_does_not_count_gets_no_gradient():
     assert logits.grad[valid].any(1).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_types_are_counted_in_float32(dtype: torch.dtype):
+    logits = torch.randn(40, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
+    assert torch.equal(code_mass(logits), code_mass(logits.float()))
+
+
 def test_autocast_does_not_round_the_product():
     logits = torch.randn(40, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
     results = []

@@ -136,6 +136,8 @@ def test_vqtorch_with_all_its_state(cb_norm: str):
             interop.load(state, **{k: v for k, v in given.items() if k != option})
     with pytest.raises(CheckpointError, match=r"no place in vqkit for norm_layer\.weight"):
         interop.load(state, affine_lr=0.5, replace_freq=20)
+    with pytest.raises(CheckpointError, match=r"missing norm_layer\.weight"):
+        interop.load({"codebook.weight": codes}, norm="bn")
 
 
 # --- files and faults -------------------------------------------------------------------------------------------------

@@ -182,6 +182,9 @@ def test_a_bridge_is_filled():
     torch.testing.assert_close(out.quantized, expected, rtol=1e-5, atol=1e-6)
     with pytest.raises(ArgumentError, match="vq_bridge: expected the module"):
         interop.load(state)
+    del state["_codebook.vq_bridge.bias"]
+    with pytest.raises(CheckpointError, match=r"missing _codebook\.vq_bridge\.bias"):
+        interop.load(state, vq_bridge=bridge(), ema_update=False)
 
 
 # --- residual ---------------------------------------------------------------------------------------------------------

@@ -495,3 +495,14 @@ def test_bad_inputs(z: Any, match: str, norm: str):
 def test_a_pool_wants_images():
     with pytest.raises(ArgumentError, match=r"x: expected shape \(B, C, H, W\)"):
         MaxVecPool2d()(torch.zeros(3, 4, 5))
+
+
+@pytest.mark.parametrize("name", ["plain", "groups_cosine_norm_kept", "l2c", "sync", "replace"])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_forward_is_one_graph(name: str, training: bool):
+    vq = trained(name).train(training)
+    expected = copy.deepcopy(vq)(batch(name))
+    torch.compiler.reset()  # of other modules' numbers, which would else become symbols
+    z_q, misc = torch.compile(vq, fullgraph=True, backend="eager")(batch(name))
+    torch.testing.assert_close(z_q, expected[0])
+    assert torch.equal(misc["q"], expected[1]["q"])

@@ -10,7 +10,7 @@ from vqkit.quantizers import IndexBackpropagation, build
 
 
 def test_outputs_losses_and_gradients_are_those_of_the_dense_formula():
-    """With z·e as scores, eq. 3 to 5, and the double quantization loss."""
+    """With z·e as scores, the one-hot as (hard + p − sg(p)), and the double quantization loss."""
     torch.manual_seed(0)
     ibq = IBQ(6, 20, init=Normal(), temperature=0.8, codebook_weight=0.25, entropy_weight=0.3, entropy_temperature=0.5)
     z = torch.randn(30, 6, requires_grad=True)

@@ -153,8 +153,8 @@ class Codebook(Float32State):
 
     @property
     def space(self) -> str:
-        """The metric of the space the codes fill: with lengths of their own they fill all of it, whatever chooses."""
-        return "cosine" if self.unit_codes else "euclidean"
+        """The metric of means of rows: codes with lengths of their own lie among all rows, not on the sphere."""
+        return "euclidean" if self.metric == "cosine" and not self.unit_codes else self.metric
 
     # --- pure -------------------------------------------------------------------------------------------------------
 

@@ -97,7 +97,8 @@ def _through_table(logits: Tensor, table: Tensor, slope: Tensor) -> Tensor:
     """
     part = table * slope
     bits = unpack_bits(torch.arange(table.shape[-1], device=table.device), logits.shape[-1]).to(table.dtype)
-    return torch.sigmoid(-logits) * (part @ bits) - torch.sigmoid(logits) * (part @ (1 - bits))
+    ones, zeros = (part @ torch.cat([bits, 1 - bits], 1)).chunk(2, -1)
+    return torch.sigmoid(-logits) * ones - torch.sigmoid(logits) * zeros
 
 
 class _CodeMass(torch.autograd.Function):
@@ -151,7 +152,8 @@ def code_mass(logits: Tensor, valid: Tensor | None = None) -> Tensor:
     the sum is AᵀB: one matrix product, and never N × 2^d. Forward and backward work in blocks of rows.
 
     Args:
-        logits: (N, d) or (H, N, d), float32 or float64, d <= 24. valid: (N,) bool, the rows that count; None: all.
+        logits: (N, d) or (H, N, d), d <= 24; half types are computed in float32.
+        valid: (N,) bool, the rows that count; None: all.
 
     Returns:
         (2^d,) or (H, 2^d), codes by index, first bit most significant. Divided by the number of rows that count it is
@@ -170,6 +172,7 @@ def code_mass(logits: Tensor, valid: Tensor | None = None) -> Tensor:
     if logits.ndim not in (2, 3):
         raise bad_value("logits", "shape (N, d) or (H, N, d)", f"shape {tuple(logits.shape)}")
     logits_HNd = logits if logits.ndim == 3 else logits[None]
+    logits_HNd = logits_HNd if logits.dtype == torch.float64 else logits_HNd.float()
     _, N, d = logits_HNd.shape
     if not 1 <= d <= TABLE_BITS:
         raise bad_value("logits", f"1 to {TABLE_BITS} bits in one table, more of them as groups along H", f"{d} bits")
@@ -177,7 +180,7 @@ def code_mass(logits: Tensor, valid: Tensor | None = None) -> Tensor:
     if valid is not None:
         if check_tensor("valid", valid).dtype != torch.bool:
             raise bad_type("valid", "a bool tensor", valid.dtype)
-        weight_N = check_shape("valid", valid, (N,)).to(logits.dtype)
+        weight_N = check_shape("valid", valid, (N,)).to(logits_HNd.dtype)
     mass: Tensor = _CodeMass.apply(logits_HNd, weight_N)  # pyright: ignore[reportAssignmentType]
     return mass if logits.ndim == 3 else mass[0]
 

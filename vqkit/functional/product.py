@@ -67,7 +67,7 @@ def optimised_product(
 @torch.no_grad()
 def balanced_rotation(x: Tensor, num_codebooks: int) -> Tensor:
     """Principal axes dealt out so that all slices have as equal a product of variances as can be: (D, D) float32
-    (eigenvalue allocation, Ge et al. 2013, §3.2.3). Optimal for Gaussian rows.
+    (eigenvalue allocation, Ge et al. 2013, §3.2). Optimal for Gaussian rows.
 
     Args:
         x: rows (N, D), finite. num_codebooks: slices H, a divisor of D.

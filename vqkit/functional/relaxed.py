@@ -45,11 +45,10 @@ def mixtures(
         ([1.0, 1.0], [1, 1])
     """
     N, K = rows[0].shape[0], codes_KD.shape[0]
-    sharpness = 1 / torch.as_tensor(temperature, dtype=torch.float32, device=codes_KD.device)
 
     def block(table_KD: Tensor, *inputs: Tensor) -> Tensor:
         scores_NK = scores(*inputs)
-        scores_NK = (scores_NK + gumbel_noise(scores_NK) if noise else scores_NK) * sharpness
+        scores_NK = (scores_NK + gumbel_noise(scores_NK) if noise else scores_NK) / temperature
         soft = scores_NK.softmax(1) @ table_KD
         # The index rides along as a last column: one recomputed block, one draw of noise.
         return torch.cat([soft, scores_NK.argmax(1, keepdim=True).to(soft.dtype)], 1)

@@ -27,7 +27,7 @@ def sinkhorn_assignment(
     over_ranks: bool = False,
 ) -> Tensor:
     """Each row's largest entry of the balanced transport plan (Cuturi 2013, arXiv:1306.0895; as an assignment to codes
-    OptVQ, Zhang et al. 2024, arXiv:2412.15195, §3.2).
+    OptVQ, Zhang et al. 2024, arXiv:2412.15195).
 
     The plan P = diag(a)·exp(−C/ε)·diag(b) gives every row one unit and every code N/K of them. C is |x − e|² (for
     cosine of unit vectors) without what depends on the row or the code alone, which changes no plan, over its standard
@@ -61,36 +61,37 @@ def sinkhorn_assignment(
     check_shape("valid", check_tensor("valid", valid), x.shape[:1])
     if metric == "cosine":
         x, codebook = unit(x), unit(codebook)  # |x − e|² is then 2(1 − cos)
-    mean_D, spread = _centred(x, codebook, valid, over_ranks)
+    x_ND, codes_KD, spread = _centred(x, codebook, valid, over_ranks)
     width = epsilon * spread
-    log_b = (codebook.double() - mean_D).square().sum(1) / width  # cancels what the code alone adds
+    log_b = codes_KD.square().sum(1) / width  # cancels what the code alone adds
     for _ in range(iters):
-        log_b = _balanced(x, codebook, valid, width, log_b, over_ranks)
-    return search_biased(x[None], codebook[None], (width * log_b)[None])[0][0, :, 0]
+        log_b = _balanced(x_ND, codes_KD, valid, width, log_b, over_ranks)
+    return search_biased(x_ND[None], codes_KD[None], (width * log_b)[None])[0][0, :, 0]
 
 
-def _centred(x: Tensor, codebook: Tensor, valid: Tensor, over_ranks: bool) -> tuple[Tensor, Tensor]:
-    """The mean row (D,), and how much |x − e|² varies beyond what row and code alone explain, (), both float64.
+def _centred(x: Tensor, codebook: Tensor, valid: Tensor, over_ranks: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows and codes about their means, which changes no plan, and how much x·e then varies, twice: all float64.
 
-    That part is −2(x − x̄)·(e − ē), of standard deviation 2·√tr(Cov x · Cov e): D×D matrices, no N×K.
+    −2(x − x̄)·(e − ē) is what of |x − e|² neither row nor code alone explains. Its standard deviation is
+    2·√tr(Cov x · Cov e): D×D matrices, no N×K.
     """
     centre_D = codebook.double().mean(0)
-    codes_KD = codebook.double() - centre_D
-    kept_ND = torch.where(valid[:, None], x.double() - centre_D, 0)
+    codes_KD, x_ND = codebook.double() - centre_D, x.double() - centre_D
+    kept_ND = torch.where(valid[:, None], x_ND, 0)
     sums = [kept_ND.t() @ kept_ND, kept_ND.sum(0), valid.sum().double()]
     gram_DD, total_D, count = distributed.summed(sums) if over_ranks else sums
     mean_D = total_D / count.clamp(min=1)
     rows_DD = gram_DD / count.clamp(min=1) - torch.outer(mean_D, mean_D)
     variance = 4 * (rows_DD * (codes_KD.t() @ codes_KD / codes_KD.shape[0])).sum()
-    return mean_D + centre_D, torch.where(variance > 0, variance, 1).sqrt()
+    return x_ND - mean_D, codes_KD, torch.where(variance > 0, variance, 1).sqrt()
 
 
-def _balanced(x: Tensor, codebook: Tensor, valid: Tensor, width: Tensor, log_b: Tensor, over_ranks: bool) -> Tensor:
+def _balanced(x_ND: Tensor, codes_KD: Tensor, valid: Tensor, width: Tensor, log_b: Tensor, over_ranks: bool) -> Tensor:
     """One iteration: every row to one unit, then every code to its share; log b (K,) float64."""
-    K = codebook.shape[0]
+    K = codes_KD.shape[0]
     log_mass = torch.full_like(log_b, -torch.inf)
-    for rows in row_blocks(x.shape[0], K):
-        log_kernel = code_logits(x[rows], codebook, "euclidean").double() / width
+    for rows in row_blocks(x_ND.shape[0], K):
+        log_kernel = code_logits(x_ND[rows], codes_KD, "euclidean").double() / width
         log_plan = log_kernel - (log_kernel + log_b).logsumexp(1, keepdim=True)
         log_plan = torch.where(valid[rows, None], log_plan, -torch.inf)
         log_mass = torch.logaddexp(log_mass, log_plan.logsumexp(0))

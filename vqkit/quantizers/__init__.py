@@ -40,6 +40,7 @@ from vqkit.quantizers.output import (
     PerturbedInfo,
     Quantized,
     QuantizedIndices,
+    QuantizedIndicesWithCodes,
     QuantizedWithBreakdown,
     QuantizedWithCodes,
     QuantizedWithEntropies,
@@ -48,6 +49,9 @@ from vqkit.quantizers.output import (
 from vqkit.quantizers.product import ProductQuantize
 from vqkit.quantizers.random_projection import RandomProjectionQuantizer
 from vqkit.quantizers.residual import Residual
+from vqkit.quantizers.residual_fsq import GroupedResidualFSQ, ResidualFSQ
+from vqkit.quantizers.residual_lfq import GroupedResidualLFQ, ResidualLFQ
+from vqkit.quantizers.residual_sim_vq import ResidualSimVQ
 from vqkit.quantizers.residual_vq import GroupedResidualVQ, ResidualVQ
 from vqkit.quantizers.sim_vq import SimVQ
 from vqkit.quantizers.sinkhorn import SinkhornVQ
@@ -73,6 +77,8 @@ __all__ = [
     "Entropy",
     "EntropyBreakdown",
     "Grouped",
+    "GroupedResidualFSQ",
+    "GroupedResidualLFQ",
     "GroupedResidualVQ",
     "GumbelQuantize",
     "GumbelStraightThrough",
@@ -92,6 +98,7 @@ __all__ = [
     "ProductQuantize",
     "Quantized",
     "QuantizedIndices",
+    "QuantizedIndicesWithCodes",
     "QuantizedWithBreakdown",
     "QuantizedWithCodes",
     "QuantizedWithEntropies",
@@ -99,6 +106,9 @@ __all__ = [
     "Quantizer",
     "RandomProjectionQuantizer",
     "Residual",
+    "ResidualFSQ",
+    "ResidualLFQ",
+    "ResidualSimVQ",
     "ResidualVQ",
     "Rotation",
     "SimVQ",

@@ -69,6 +69,9 @@ class Grouped(Quantizer):
         ``return_all_codes`` gives the groups' codes, (G, Q, ...), channels along their axis; ``**call`` is the groups'
         own, ``indices`` given as returned, (G, ...).
         """
+        return self._forward(x, return_all_codes, **call)
+
+    def _forward(self, x: Tensor, return_all_codes: bool, **call: Any) -> Quantized | QuantizedWithCodes:
         mask, lens = call.pop("mask", None), call.pop("lens", None)
         targets = call.pop("indices", None)
         rows, valid, layout = self._rows(x, mask, lens, count=self.training)
@@ -80,7 +83,9 @@ class Grouped(Quantizer):
             outs.append(group(layout.arrange(part), mask=valid.reshape(layout.positions), **call, **own))
         quantized = torch.cat([out.quantized for out in outs], axis)
         quantized = layout.restore(quantized.reshape(-1, self.dim)).to(x.dtype)
-        indices, loss = torch.stack([out.indices for out in outs]), torch.stack([out.loss for out in outs])
+        indices = torch.stack([out.indices for out in outs])
+        nothing = quantized.new_zeros((), dtype=torch.float32)
+        loss = torch.stack([getattr(out, "loss", nothing) for out in outs])
         if not return_all_codes:
             return Quantized(quantized, indices, loss)
         codes = torch.stack([out.all_codes for out in outs])

@@ -16,7 +16,7 @@ class IBQ(VectorQuantize):
     """The code of largest inner product, every code with a gradient at every step (Shi et al. 2024, arXiv:2412.02692).
 
     The output is the code; its gradient reaches the vectors and all codes through the softmax over the inner products,
-    so no code is left behind however many there are (eq. 3 to 5). The loss is the double quantization loss
+    so no code is left behind however many there are. The loss is the double quantization loss
     w·(mean |x − y|² + mean |x − sg(q)|² + β·mean |sg(x) − q|²), with y the output, plus the entropy penalty.
     ``forward``, ``encode``, ``decode`` are those of ``VectorQuantize``; a ``VectorQuantize`` of any other metric or
     loss takes the estimator ``IndexBackpropagation()`` too.

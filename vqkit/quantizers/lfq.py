@@ -120,27 +120,18 @@ class LFQ(Quantizer):
         self.spherical = spherical
         if keep_num_codebooks_dim is False and num_codebooks > 1:
             raise bad_value("keep_num_codebooks_dim", f"True with {num_codebooks} codebooks", False)
-        self._index_by(
-            bits, num_codebooks > 1 if keep_num_codebooks_dim is None else keep_num_codebooks_dim, usage_window
-        )
+        self._index_by(bits, bool(keep_num_codebooks_dim) or num_codebooks > 1, usage_window)
 
-        if has_projections is False and self.dim != inner:
-            raise bad_value("has_projections", f"True between widths {self.dim} and {inner}", False)
-        self.projections = Projections(self.dim, inner, bias=projection_has_bias, always=bool(has_projections))
+        cosine_scale = None
         if cosine_sim_project_in:
-            if not self.projections.projects:
-                raise bad_value("cosine_sim_project_in", "False without a projection", True)
-            scale = codebook_scale if cosine_sim_project_in_scale is None else cosine_sim_project_in_scale
-            scale = check_number("cosine_sim_project_in_scale", scale, 0, open_low=True)
-            self.projections.project_in = CosineLinear(self.dim, inner, scale)
+            cosine_scale = codebook_scale if cosine_sim_project_in_scale is None else cosine_sim_project_in_scale
+        self.projections = _projections(self.dim, inner, has_projections, projection_has_bias, cosine_scale)
         self.clamp = soft_clamp_input_value
         if self.clamp is not None:
             check_number("soft_clamp_input_value", self.clamp, self.codebook_scale)
         self.rotation = OrthogonalMap(bits) if orthogonal_rotation else None
-        if straight_through_activation is not None and not callable(straight_through_activation):
-            raise bad_type(
-                "straight_through_activation", "a function of a tensor, or None", straight_through_activation
-            )
+        if not (straight_through_activation is None or callable(straight_through_activation)):
+            raise bad_type("straight_through_activation", "a function or None", straight_through_activation)
         self.activation = straight_through_activation
         bends = spherical or orthogonal_rotation or self.clamp is not None or self.activation is not None
         self.straight = not (bends or self.projections.projects)
@@ -330,9 +321,8 @@ class LFQ(Quantizer):
         if self.sample_weight:
             total = torch.where(valid, functional.bit_entropy(logits_NCd).flatten(1).sum(1), 0).sum()
         if self.batch_weight:
-            mass = functional.code_mass(
-                logits_NCd.flatten(1).unflatten(1, (-1, self.entropy_bits)).transpose(0, 1), valid
-            )
+            groups_NHg = logits_NCd.flatten(1).unflatten(1, (-1, self.entropy_bits))
+            mass = functional.code_mass(groups_NHg.transpose(0, 1), valid)
         if self.training:  # an evaluation may be one rank's own affair
             mass, total, rows = distributed.summed_with_gradient([mass, total, rows])
         rows = rows.clamp(min=1)
@@ -350,6 +340,18 @@ def bits_of(dim: int | None, codebook_size: int | None) -> int:
     if codebook_size != 2**bits:
         raise bad_value("codebook_size", "a power of two", codebook_size)
     return bits
+
+
+def _projections(dim: int, inner: int, wanted: bool | None, bias: bool, cosine_scale: float | None) -> Projections:
+    if wanted is False and dim != inner:
+        raise bad_value("has_projections", f"True between widths {dim} and {inner}", False)
+    projections = Projections(dim, inner, bias=bias, always=bool(wanted))
+    if cosine_scale is not None:
+        if not projections.projects:
+            raise bad_value("cosine_sim_project_in", "False without a projection", True)
+        check_number("cosine_sim_project_in_scale", cosine_scale, 0, open_low=True)
+        projections.project_in = CosineLinear(dim, inner, cosine_scale)
+    return projections
 
 
 def group_bits(name: str, size: int | None, bits: int, wanted: bool) -> int:

@@ -24,6 +24,14 @@ class QuantizedIndices(NamedTuple):
     indices: Tensor | Any  # not ``| None``: who asked for indices need not rule None out
 
 
+class QuantizedIndicesWithCodes(NamedTuple):
+    """``QuantizedIndices`` with each stage's code, (Q, ...) before the projection out."""
+
+    quantized: Tensor
+    indices: Tensor
+    all_codes: Tensor
+
+
 class PerturbedInfo(NamedTuple):
     """What FSP knows of a step besides its output.
 

@@ -33,7 +33,7 @@ class SQVAE(Quantizer):
     mixture of codes (Gumbel-softmax, temperature τ); eval the nearest code. ``"vmf"`` quantizes directions: rows and
     codes at unit length, p ∝ exp(κ·x̂·ê) with κ = ρ. ``forward(x)`` returns ``quantized`` in the shape and dtype of
     ``x``; ``indices`` int64 of the nearest codes, in training too; and the ``loss`` () float32 per row, the two
-    divergences of the evidence bound (eq. 10 and 13): ρ/2·|x − y|² (κ·x̂·(x̂ − y) for vMF) − entropy of p.
+    divergences of the evidence bound: ρ/2·|x − y|² (κ·x̂·(x̂ − y) for vMF) − entropy of p.
     The published loss is the sum over the positions of an image: that many times this one.
 
     Args:

@@ -10,7 +10,7 @@ from vqkit.quantizers.flat import channel_of
 from vqkit.quantizers.stage_dropout import StageDropout
 from vqkit.shapes import check_int
 
-_LAYOUT = ("channel_dim", "channel_last", "channel_first", "accept_image_fmap", "accept_3d_fmap")
+_LAYOUT = ("channel_dim", "channel_last", "channel_first", "is_channel_first", "accept_image_fmap", "accept_3d_fmap")
 _DROPOUT = {
     "quantize_dropout_cutoff_index": "cutoff",
     "quantize_dropout_multiple_of": "multiple_of",
@@ -44,7 +44,7 @@ def _layout(given: Mapping[str, Any]) -> dict[str, Any]:
         if len(given) > 1:
             raise ArgumentError(f"channel_dim: expected either it or its flat names, got {sorted(given)}")
         return {"channel_dim": given["channel_dim"]}
-    first = {"channel_last": False} if given.get("channel_first") else {}
+    first = {"channel_last": False} if given.get("channel_first") or given.get("is_channel_first") else {}
     axis, rank = channel_of({**given, **first})
     return ({} if axis is None else {"channel_dim": axis}) | ({} if rank is None else {"rank": rank})
 

@@ -9,9 +9,20 @@ from typing import Any
 import torch
 
 from tests.contracts.case import DIM, SIZE, Case
-from vqkit import GroupedResidualVQ, ResidualVQ, VectorQuantize
+from vqkit import (
+    GroupedResidualFSQ,
+    GroupedResidualLFQ,
+    GroupedResidualVQ,
+    ResidualFSQ,
+    ResidualLFQ,
+    ResidualSimVQ,
+    ResidualVQ,
+    VectorQuantize,
+)
 from vqkit.codebook import EMA, Gradient, InPlace, LearnedAffine, OnlineClustering
 from vqkit.quantizers import (
+    FSQ,
+    LFQ,
     DiVeQ,
     Grouped,
     ImplicitVQ,
@@ -125,11 +136,52 @@ def _composed() -> dict[str, Callable[[], Quantizer]]:
         "Residual-of-kinds": lambda: Residual([vq(), ImplicitVQ(DIM, 8, depth=1)], loss_weights=(1, 2)),
         "Grouped-of-kinds": lambda: Grouped([vq(4, use_cosine_sim=True), vq(8, learnable_codebook=True)]),
         "ImplicitVQ": lambda: ImplicitVQ(DIM, SIZE, depth=2),
+        "Residual-of-finite-scalars": lambda: Residual([vq(), FSQ([3] * DIM, bound_hard_clamp=True), LFQ(dim=DIM)]),
+        "Grouped-of-lookup-free": lambda: Grouped([FSQ([5] * 4), FSQ([4] * 8)]),
         "SplitResidualVQ": lambda: SplitResidualVQ(DIM, Q, SIZE, 5),
     }
+
+
+SCALAR = {"levels": [4, 3, 5], "num_quantizers": Q}
+BINARY = {"codebook_size": SIZE, "num_quantizers": Q}
+SIM = {"codebook_size": SIZE, "num_quantizers": Q}
+OTHERS: dict[str, tuple[type[Quantizer], dict[str, Any]]] = {
+    "ResidualFSQ-plain": (ResidualFSQ, {"levels": [3] * DIM, "num_quantizers": Q}),
+    "ResidualFSQ-projected": (ResidualFSQ, {"dim": DIM, **SCALAR}),
+    "ResidualFSQ-rotated": (ResidualFSQ, {"dim": DIM, "orthogonal_rotation": True, **SCALAR}),
+    "ResidualFSQ-dropout": (ResidualFSQ, {"dim": DIM, "quantize_dropout": True, **SCALAR}),
+    "ResidualFSQ-noise": (ResidualFSQ, {"dim": DIM, "noise_dropout": 0.3, **SCALAR}),
+    "ResidualFSQ-tanh": (ResidualFSQ, {"dim": DIM, "bound_hard_clamp": False, **SCALAR}),
+    "GroupedResidualFSQ-projected": (GroupedResidualFSQ, {"dim": DIM, "groups": 2, **SCALAR}),
+    "ResidualLFQ-projected": (ResidualLFQ, {"dim": DIM, **BINARY}),
+    "ResidualLFQ-plain": (ResidualLFQ, {"codebook_size": 2**DIM, "num_quantizers": Q, "commitment_loss_weight": 0.2}),
+    "ResidualLFQ-dropout-projected": (ResidualLFQ, {"dim": DIM, "quantize_dropout": True, **BINARY}),
+    "ResidualLFQ-spherical-projected": (ResidualLFQ, {"dim": DIM, "spherical": True, **BINARY}),
+    "ResidualLFQ-rotated-projected": (ResidualLFQ, {"dim": DIM, "orthogonal_rotation": True, **BINARY}),
+    "ResidualLFQ-clamped-projected": (ResidualLFQ, {"dim": DIM, "soft_clamp_input_value": 3.0, **BINARY}),
+    "GroupedResidualLFQ-projected": (GroupedResidualLFQ, {"dim": DIM, "groups": 2, **BINARY}),
+    "ResidualSimVQ-projected": (ResidualSimVQ, {"dim": DIM, **SIM}),
+    "ResidualSimVQ-straight-projected": (ResidualSimVQ, {"dim": DIM, "rotation_trick": False, **SIM}),
+    "ResidualSimVQ-dropout-projected": (ResidualSimVQ, {"dim": DIM, "quantize_dropout": True, **SIM}),
+    "ResidualSimVQ-beam-projected": (ResidualSimVQ, {"dim": DIM, "beam_size": 3, **SIM}),
+}
+
+
+def _other_cases() -> list[Case]:
+    cases = []
+    for name, (kind, options) in OTHERS.items():
+        flags = _flags(name) | {"projects": "dim" in options}
+        noise = "noise" in name  # later stages see what the noise left, and choose otherwise than encode does
+        flags |= {"draws": noise, "noisy": noise, "couples": noise}
+        image = {**options, "accept_image_fmap": True}
+        cases += [
+            Case(name, partial(kind, **options), ROWS, options=options, **flags),
+            Case(f"{name}-image", partial(kind, **image), IMAGE, options=image, **flags),
+        ]
+    return cases
 
 
 def cases() -> list[Case]:
     projecting = {"Residual-of-kinds", "ImplicitVQ", "SplitResidualVQ"}
     composed = [Case(name, make, ROWS, projects=name in projecting) for name, make in _composed().items()]
-    return [*_vq_cases(), *composed]
+    return [*_vq_cases(), *_other_cases(), *composed]

@@ -144,6 +144,11 @@ def fill(module: nn.Module, values: Mapping[str, Tensor], state: State, of: str 
     module.load_state_dict({**own, **values})
 
 
+def fill_whole(module: nn.Module, state: State) -> None:
+    """Load all of a module's tensors by the names it has for them itself."""
+    fill(module, {name: state.take(name, own.ndim) for name, own in module.state_dict().items()}, state)
+
+
 def fill_projections(projections: Projections, state: State, inward: str, outward: str) -> None:
     """The maps in and out from linear layers, or convolutions of width 1, weight-normed or not, of these names."""
     for linear, name in ((projections.project_in, inward), (projections.project_out, outward)):

@@ -11,7 +11,7 @@ from torch import Tensor
 from vqkit.codebook import EMA, Codebook, ReplaceStale, RunningAffine
 from vqkit.errors import bad_value
 from vqkit.interop.checkpoints.options import chosen
-from vqkit.interop.checkpoints.state import State, fill, fill_projections
+from vqkit.interop.checkpoints.state import State, fill, fill_projections, fill_whole
 from vqkit.quantizers import Grouped, ResidualVQ, VectorQuantize
 from vqkit.quantizers.stage_options import sorted_options
 
@@ -51,7 +51,7 @@ def load_vector_quantize(state: State, options: Mapping[str, Any]) -> VectorQuan
     if dim is not None:
         fill_projections(vq.slices, state, inward, "project_out")
     if normed:
-        fill(vq.slices.norm, {name: state.take(f"project_in.1.{name}", 1) for name in ("weight", "bias")}, state)
+        fill_whole(vq.slices.norm, state.under("project_in.1."))
     return vq
 
 
@@ -107,7 +107,7 @@ def _fill_table(book: Codebook, table: State) -> None:
     if bridge and book.bridge is None:
         raise bad_value("vq_bridge", "the module of which the weights are there", None)
     if book.bridge is not None:
-        fill(book.bridge, {name: bridge.tensors.pop(name) for name in list(bridge.tensors)}, bridge)
+        fill_whole(book.bridge, bridge)
 
 
 def _affine(book: Codebook, table: State) -> dict[str, Tensor]:

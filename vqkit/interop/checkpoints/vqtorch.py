@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vqkit.errors import bad_value
-from vqkit.interop.checkpoints.state import State, fill
+from vqkit.interop.checkpoints.state import State, fill, fill_whole
 from vqkit.interop.vqtorch.layers import VectorQuantize, VQLayer
 from vqkit.interop.vqtorch.norms import OF_VECTORS
 from vqkit.interop.vqtorch.residual import ResidualVectorQuant
@@ -52,8 +52,6 @@ def load_vqtorch(state: State, options: Mapping[str, Any]) -> VQLayer:
         within = "affine.inner." if given.get("cb_norm") in OF_VECTORS else "affine."
         scale, shift = state.take("affine_transform.scale", 2), state.take("affine_transform.bias", 2)
         fill(books[0], {f"{within}scale": scale[None], f"{within}shift": shift[None]}, state)
-    norm = state.under("norm_layer.")
-    if norm and layer.norm_layer.of_channels is not None:
-        fill(layer.norm_layer.of_channels, norm.tensors, norm)
-        norm.tensors.clear()
+    if layer.norm_layer.of_channels is not None:
+        fill_whole(layer.norm_layer.of_channels, state.under("norm_layer."))
     return layer

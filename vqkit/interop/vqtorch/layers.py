@@ -207,10 +207,9 @@ class VectorQuantize(VQLayer):
 
     def codes(self, indices: Tensor) -> Tensor:
         """The codes (positions, C) of the quantizer's own indices, with their gradient."""
+        positions = indices.shape[:-1] if self.vq.index_axis else indices.shape
         rows = self.vq.slices.by_slice(indices.reshape(-1, self.groups))
-        return self.vq.slices.merged(self.vq.book.take(rows)).reshape(
-            *self._numbered(indices).shape[:-1], self.feature_size
-        )
+        return self.vq.slices.merged(self.vq.book.take(rows)).reshape(*positions, self.feature_size)
 
 
 class VectorQuant(VectorQuantize):

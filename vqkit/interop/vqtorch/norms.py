@@ -48,9 +48,8 @@ class InputNorm(nn.Module):
         super().__init__()
         self.kind = check_choice("norm", norm or "none", ("none", *OF_VECTORS, *OF_CHANNELS))
         if self.kind == "gn" and channels % GROUPS:
-            raise bad_value(
-                "norm", f"another than 'gn' unless features are a multiple of {GROUPS}", f"{channels} of them"
-            )
+            expected = f"another than 'gn' unless features are a multiple of {GROUPS}"
+            raise bad_value("norm", expected, f"{channels} of them")
         self.channels, self.groups, self.dim = channels, groups, dim
         self.of_channels = OF_CHANNELS[self.kind](channels) if self.kind in OF_CHANNELS else None
 
@@ -58,10 +57,13 @@ class InputNorm(nn.Module):
         if self.of_channels is not None:
             first = z.movedim(self.dim, 1)
             weight = getattr(self.of_channels, "weight", None)
-            flat = first.reshape(*first.shape[:2], first.shape[2:].numel()).to(
-                z.dtype if weight is None else weight.dtype
+            flat = first.reshape(*first.shape[:2], first.shape[2:].numel())
+            return (
+                self.of_channels(flat if weight is None else flat.to(weight.dtype))
+                .reshape(first.shape)
+                .movedim(1, self.dim)
+                .to(z.dtype)
             )
-            return self.of_channels(flat).reshape(first.shape).movedim(1, self.dim).to(z.dtype)
         if self.kind in OF_VECTORS:
             last = z.movedim(self.dim, -1)
             slices = last.unflatten(-1, (self.groups, self.channels // self.groups))
