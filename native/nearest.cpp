@@ -11,15 +11,16 @@
 
 #include "survivors.h"
 
-namespace avx512 {
-void screen(const float*, long, const float*, const float*, long, long, Survivors*);
-}
-namespace avx2 {
-void screen(const float*, long, const float*, const float*, long, long, Survivors*);
-}
-namespace portable {
-void screen(const float*, long, const float*, const float*, long, long, Survivors*);
-}
+#define DECLARE(isa)                                                                              \
+  namespace isa {                                                                                 \
+  void screen(const float*, long, const float*, const float*, long, long, Survivors*);            \
+  double distance(const double*, const double*, long);                                            \
+  bool widen(const float*, long, double*);                                                        \
+  void shift(const double*, const double*, double, long, float*);                                 \
+  }
+DECLARE(avx512)
+DECLARE(avx2)
+DECLARE(portable)
 
 namespace {
 
@@ -28,15 +29,18 @@ struct Isa {
   int rows;   // rows screened at once
   int width;  // codes in a panel
   decltype(&portable::screen) screen;
+  decltype(&portable::distance) distance;
+  decltype(&portable::widen) widen;
+  decltype(&portable::shift) shift;
 };
 
 // The instruction sets this build knows, fastest first; ``supported`` asks the processor.
 const Isa ISAS[] = {
 #if defined(__x86_64__)
-    {"avx512", 12, 32, avx512::screen},
-    {"avx2", 6, 16, avx2::screen},
+    {"avx512", 12, 32, avx512::screen, avx512::distance, avx512::widen, avx512::shift},
+    {"avx2", 6, 16, avx2::screen, avx2::distance, avx2::widen, avx2::shift},
 #endif
-    {"portable", 4, 8, portable::screen},
+    {"portable", 4, 8, portable::screen, portable::distance, portable::widen, portable::shift},
 };
 constexpr int N_ISAS = sizeof(ISAS) / sizeof(ISAS[0]);
 
@@ -59,19 +63,6 @@ double norm(const double* v, long n) {
   return std::sqrt(sum);
 }
 
-// |a − b|², in four sums whose order never changes.
-double distance(const double* a, const double* b, long n) {
-  double sums[4] = {0, 0, 0, 0};
-  long i = 0;
-  for (; i + 4 <= n; i += 4)
-    for (int j = 0; j < 4; ++j) {
-      const double off = a[i + j] - b[i + j];
-      sums[j] += off * off;
-    }
-  for (; i < n; ++i) sums[0] += (a[i] - b[i]) * (a[i] - b[i]);
-  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
-}
-
 bool make_unit(double* v, long n) {
   const double length = norm(v, n);
   if (length == 0) return false;
@@ -84,13 +75,13 @@ struct Codes {
   long K, D, panels;
   bool cosine;
   double scale, gamma, underflow, reach = 0;
-  std::vector<double> exact, centre;
+  std::vector<double> exact, centre, origin;
   std::vector<char> directed;  // not zero
   std::vector<float> screen, minus_half;
 
   Codes(const float* codes, long K, long D, bool cosine, int width)
       : K(K), D(D), panels((K + width - 1) / width), cosine(cosine), exact(codes, codes + K * D), centre(D),
-        directed(K, 1), screen(panels * width * D), minus_half(panels * width, -INFINITY) {
+        origin(D), directed(K, 1), screen(panels * width * D), minus_half(panels * width, -INFINITY) {
     const double terms = (D + 8) * 0x1p-24;
     gamma = terms / (1 - terms);
     underflow = D * 0x1p-126;
@@ -153,19 +144,12 @@ struct Search {
              std::vector<Survivors>& rows) const {
     const long D = codes.D;
     double* e = &exact[r * D];
-    bool finite = n < N;
-    for (long d = 0; d < D; ++d) {
-      const float value = n < N ? x[n * D + d] : 0.0f;
-      finite = finite && std::isfinite(value);
-      e[d] = value;
-    }
-    if (finite && codes.cosine) make_unit(e, D);
-    double squared = 0;
-    for (long d = 0; d < D; ++d) {
-      const double value = finite ? (e[d] - (codes.cosine ? 0.0 : codes.centre[d])) * codes.scale : 0.0;
-      squared += value * value;
-      shifted[r * D + d] = (float)value;
-    }
+    const bool finite = n < N && isa.widen(x + n * D, D, e);
+    if (!finite) std::fill(e, e + D, 0.0);
+    if (codes.cosine) make_unit(e, D);
+    isa.shift(e, codes.cosine ? codes.origin.data() : codes.centre.data(), codes.scale, D, &shifted[r * D]);
+    // |x − c|·scale, by the distance: a last rounding or two, which the margin covers.
+    const double squared = isa.distance(e, codes.cosine ? codes.origin.data() : codes.centre.data(), D) * codes.scale * codes.scale;
     const double length = std::sqrt(squared) * (1 + 0x1p-20);
     const double bound = codes.gamma * (length * codes.reach + codes.reach * codes.reach / 2) + codes.underflow;
     begin(&rows[r], topk, (float)(2 * bound * (1 + 0x1p-20)));
@@ -196,7 +180,7 @@ struct Search {
     // Codes came in ascending order, and an equal distance goes behind: of equals the lower index stays in front.
     for (int i = 0; i < row->count; ++i) {
       const long k = row->code[i];
-      double away = distance(e, &codes.exact[k * codes.D], codes.D);
+      double away = isa.distance(e, &codes.exact[k * codes.D], codes.D);
       if (codes.cosine) away = directed && codes.directed[k] ? away / 2 : 1.0;
       if (index[topk - 1] >= 0 && !(away < found[topk - 1])) continue;
       int t = topk - 1;

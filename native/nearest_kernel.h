@@ -9,6 +9,35 @@
 
 constexpr long WIDTH = 2 * LANES;  // codes in a panel
 
+// |a − b|², in eight sums whose order never changes.
+double distance(const double* a, const double* b, long n) {
+  double sums[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+  long i = 0;
+  for (; i + 8 <= n; i += 8)
+    for (int j = 0; j < 8; ++j) {
+      const double off = a[i + j] - b[i + j];
+      sums[j] += off * off;
+    }
+  for (; i < n; ++i) sums[0] += (a[i] - b[i]) * (a[i] - b[i]);
+  return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+}
+
+// A row in float64; whether it is finite.
+bool widen(const float* x, long n, double* exact) {
+  unsigned highest = 0;  // exponent bits, all of them set for NaN and infinity
+  for (long i = 0; i < n; ++i) {
+    const unsigned bits = __builtin_bit_cast(unsigned, x[i]) & 0x7f800000u;
+    highest = highest < bits ? bits : highest;
+    exact[i] = x[i];
+  }
+  return highest < 0x7f800000u;
+}
+
+// (exact − centre) · scale in float32.
+void shift(const double* exact, const double* centre, double scale, long n, float* shifted) {
+  for (long i = 0; i < n; ++i) shifted[i] = (float)((exact[i] - centre[i]) * scale);
+}
+
 // Scores s(e) = x'·e' − ½|e'|² of ROWS rows against one panel of codes: panel[d * WIDTH + j], rows x[r * D + d].
 static inline void score_panel(const float* x, long D, const float* panel, const float* minus_half, Vec acc[ROWS][2]) {
   const Vec first = load(minus_half), second = load(minus_half + LANES);

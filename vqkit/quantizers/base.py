@@ -116,7 +116,9 @@ class Quantizer(nn.Module):
         raise NotImplementedError  # abstract: every quantizer has its own
 
     def proposals(self, rows: Tensor, valid: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """The ``count`` nearest values of each row (N, T, dim) and their indices (N, T, I), for a beam search."""
+        """The ``count`` values nearest to each row, for a beam search: what they leave of it, |x − q|², (N, T), and
+        their indices (N, T, I).
+        """
         del rows, valid, count
         raise ArgumentError(f"beam_size: expected stages that search one table each, got {type(self).__name__}")
 
