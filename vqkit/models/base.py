@@ -69,8 +69,11 @@ class VQVAE(Pretrained, nn.Module):
         Raises:
             ArgumentError, ArgumentTypeError: ``x`` is of another shape or dtype.
         """
-        out = self.quantizer(self.features(self._check(x)))
-        return VQVAEOutput(self.images(out.quantized), out.indices, out.loss)
+        features = self.features(self._check(x))
+        out = self.quantizer(features)
+        # Stages have a loss each, finite scalars none.
+        loss = out.loss.sum() if hasattr(out, "loss") else features.new_zeros((), dtype=torch.float32)
+        return VQVAEOutput(self.images(out.quantized), out.indices, loss)
 
     def encode(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) to indices (B, *latent_shape), int64; changes no state."""
