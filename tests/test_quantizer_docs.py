@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from tools import quantizer_docs as page
 
@@ -64,6 +65,32 @@ def test_every_forward_has_one_arity(source: str):
     if not isinstance(trained, torch.Tensor):
         order = ("quantized", "indices", "loss")
         assert trained._fields[:3] == order[: len(trained._fields)]
+
+
+# Matrix products of a training step in units of rows·K·D, as the page says, less the search, which is an op of its own.
+COSTS = {
+    "VectorQuantize(D, K)": 0,
+    "VectorQuantize(D, K, commitment_use_cross_entropy_loss=True)": 3,
+    "VectorQuantize(D, K, codebook_diversity_loss_weight=0.1)": 3,
+    "VectorQuantize(D, K, objectives=(Entropy(0.1),), update=Gradient())": 4,
+    "VectorQuantize(D, K, straight_through=True, learnable_codebook=True)": 7,
+    "IBQ(D, K)": 6,
+    "IBQ(D, K, entropy_weight=0.1)": 10,
+    "GumbelQuantize(D, K)": 11,
+    "SQVAE(D, K)": 11,
+    "SinkhornVQ(D, K, iters=4)": 4,
+}
+
+
+@pytest.mark.parametrize("source", COSTS)
+def test_a_step_costs_what_the_page_says(source: str):
+    N, K, D = 1024, 512, 64
+    quantizer = page.made(source.replace("(D, K", f"({D}, {K}"))
+    x = torch.randn(N, D, requires_grad=True)
+    with FlopCounterMode(display=False) as counter:
+        out = quantizer(x)
+        (out.quantized.sum() + out.loss).backward()
+    assert COSTS[source] <= counter.get_total_flops() / (2 * N * K * D) < COSTS[source] + 0.3
 
 
 def functions_of(path: Path) -> set[str]:
