@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check docs bench clean
 
 # One virtual environment; a stamp per set of extras, renewed when the package's metadata changes.
 $(VENV)/.train: pyproject.toml constraints.txt $(wildcard native/*)
@@ -34,6 +34,9 @@ check: $(VENV)/.check $(VENV)/.test  ## style, types, and which way the imports 
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest tests/test_architecture.py
+
+docs: $(VENV)/.train  ## the parts of docs/quantizers.md that the code writes
+	$(BIN)/python -m tools.quantizer_docs
 
 bench: $(VENV)/.bench  ## against the peers, in the same run
 	$(BIN)/python -m benchmarks.run

@@ -100,6 +100,7 @@ BAD_OPTIONS = [
     ({"metric": "dot", "kmeans_init": True}, "init: expected one without rows for metric 'dot'"),
     ({"comitment_weight": 1.0}, "did you mean 'commitment_weight'"),
     ({"decay": 0.9, "update": EMA()}, "decay: expected either it or update=…, got both"),
+    ({"commitment": 1.0, "commitment_weight": 1.0}, "commitment: expected either it or commitment_weight"),
     ({"use_cosine_sim": True, "metric": "cosine"}, "use_cosine_sim"),
     ({"threshold_ema_dead_code": 2, "revive": ReplaceRare()}, "threshold_ema_dead_code"),
     ({"ema_update": True, "learnable_codebook": True}, "ema_update, learnable_codebook"),

@@ -8,20 +8,6 @@ from vqkit import RandomProjectionQuantizer
 from vqkit.errors import ArgumentError, VqkitError
 
 
-def test_the_documents_example():
-    from vqkit import RandomProjectionQuantizer
-
-    quantizer = RandomProjectionQuantizer(
-        dim=512,  # input dimensions
-        num_codebooks=16,  # in USM, they used up to 16 for 5% gain
-        codebook_dim=256,  # codebook dimension
-        codebook_size=1024,  # codebook size
-    )
-    x = torch.randn(1, 1024, 512)
-    indices = quantizer(x)
-    assert indices.shape == (1, 1024, 16)
-
-
 def test_the_formula_of_the_paper():
     """argmin |norm(c) − norm(A·x)|, each codebook with its own A."""
     torch.manual_seed(0)

@@ -76,6 +76,7 @@ def test_the_flat_names_are_sugar_for_policies():
     assert policies(directional_reparam=True, directional_reparam_variance=0.01)[1].estimator == DiVeQ(0.01)
     assert policies(route_gradients_to_input=False)[1].estimator == NoGradient()
     assert policies(commitment_weight=0.25)[1].objectives == (Commitment(0.25),)
+    assert policies(commitment=0.25)[1].objectives == (Commitment(0.25),)
     assert policies(commitment_use_cross_entropy_loss=True)[1].objectives == (CrossEntropyCommitment(1.0),)
     terms = policies(orthogonal_reg_weight=10, orthogonal_reg_max_codes=4, orthogonal_reg_active_codes_only=True)[1]
     assert terms.objectives[:2] == (Commitment(1.0), Orthogonal(10, 4, True))

@@ -51,6 +51,7 @@ class FlatOptions(TypedDict, total=False):
     directional_reparam_variance: float
     route_gradients_to_input: bool
     commitment_weight: float
+    commitment: float
     commitment_use_cross_entropy_loss: bool
     orthogonal_reg_weight: float
     orthogonal_reg_max_codes: int | None
@@ -87,6 +88,7 @@ _SUGAR_FOR: Mapping[str, tuple[str, ...]] = {
     ),
     "objectives": (
         "commitment_weight",
+        "commitment",
         "commitment_use_cross_entropy_loss",
         "orthogonal_reg_weight",
         "orthogonal_reg_max_codes",
@@ -220,8 +222,11 @@ def _objectives(flat: Mapping[str, Any]) -> Any:
     if not any(POLICY_OF[name] == "objectives" for name in flat) and not flat.get("directional_reparam"):
         return None
     terms: list[Any] = []
+    if {"commitment", "commitment_weight"} <= flat.keys():
+        raise ArgumentError("commitment: expected either it or commitment_weight, its later name, got both")
     # DiVeQ's distance already pulls x and code together.
-    weight = flat.get("commitment_weight", 0.0 if flat.get("directional_reparam") else 1.0)
+    default = 0.0 if flat.get("directional_reparam") else 1.0
+    weight = flat.get("commitment_weight", flat.get("commitment", default))
     if weight:
         terms.append((CrossEntropyCommitment if flat.get("commitment_use_cross_entropy_loss") else Commitment)(weight))
     if flat.get("orthogonal_reg_weight"):

@@ -26,6 +26,7 @@ class Grouped(Quantizer):
 
     Args:
         groups: quantizers that keep equally many indices a row. channel_dim: the axis of the channels.
+        rank: axes that the input must have; any number by default.
 
     Example:
         >>> import torch

@@ -62,7 +62,8 @@ class LFQ(Quantizer):
         cosine_sim_project_in: project in by cosines. cosine_sim_project_in_scale: times this, s by default.
         channel_first: the axis of channels is the second (True) or the last (False); None: last up to rank 3, second
             from rank 4 on.
-        experimental_softplus_entropy_loss: softplus(entropy terms + ``entropy_loss_offset``), which is positive.
+        experimental_softplus_entropy_loss: softplus(entropy terms + offset), which is positive.
+        entropy_loss_offset: that offset.
         spherical: x and codes on the sphere of radius s, codes ±s/√d (see ``BSQ``).
         orthogonal_rotation: round in randomly rotated axes, a rotation of each codebook's slice drawn once.
         inv_temperature: T, where a call gives none.

@@ -88,8 +88,8 @@ class HierarchicalVQ(MultiScaleVQ):
         decay, kmeans_init, kmeans_iters, threshold_ema_dead_code, stochastic_sample_codes, sample_codebook_temp,
             orthogonal_reg_weight, orthogonal_reg_max_codes, orthogonal_reg_active_codes_only: as ``VectorQuantize``.
         commitment_weight: β of the running sums. rotation_trick: the estimator from the sum of all scales to ``x``.
-        nested_dropout: how often a training step keeps as many first scales as are drawn, at least
-            ``nested_dropout_min_levels``.
+        nested_dropout: how often a training step keeps as many first scales as are drawn.
+        nested_dropout_min_levels: how many it keeps at least.
         accept_image_fmap, accept_3d_fmap: two or three spatial axes; neither means one.
         size: of the maps, the last scale by default.
 

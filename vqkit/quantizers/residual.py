@@ -47,10 +47,12 @@ class Residual(Quantizer):
     the encoder from every stage. Stages with projections of their own (DAC) are each crossed by their own estimator.
 
     Args:
-        stages: quantizers of one width; or one quantizer, that ``num_quantizers`` stages share. A shared table learns
-            once a step, from the rows of all stages.
+        stages: quantizers of one width; or one quantizer for all stages, whose table learns once a step, from the rows
+            of all of them.
+        num_quantizers: how many stages share the one quantizer.
         dim: width of the input, the stages' by default; where it differs, linear projections go in and out.
-        channel_dim: the axis of the channels. dropout: train with fewer stages at random.
+        channel_dim: the axis of the channels. rank: axes that the input must have; any number by default.
+        dropout: train with fewer stages at random.
         beam_size: candidates that a search over stages follows in training; 1 takes the nearest code at each stage.
         eval_beam_size: the same outside training, ``beam_size`` by default.
         loss_weights: a weight for each stage's loss. estimator: for stages without projection, theirs by default.

@@ -28,11 +28,12 @@ class ResidualVQ(Residual):
     Args:
         dim: width of the input. num_quantizers: stages Q; may be left out where ``codebook_size`` says it.
         codebook_size: codes of each stage, one number or Q of them.
-        codebook_dim: width of the codes. One number puts linear projections around all stages; Q of them, or
-            ``project_each_stage``, around each (DAC, Kumar et al. 2023, arXiv:2306.06546).
+        codebook_dim: width of the codes. One number puts linear projections around all stages; Q of them, around each.
+        project_each_stage: around each also for one number (DAC, Kumar et al. 2023, arXiv:2306.06546).
         shared_codebook: one table for all stages (RQ-VAE), which learns once a step from all their rows.
         implicit_neural_codebook: from the second stage on, codes that a network makes for each row (QINCo, Huijben et
-            al. 2024, arXiv:2401.14732); ``mlp_kwargs``: ``dim_hidden``, ``depth``, ``preselect``.
+            al. 2024, arXiv:2401.14732).
+        mlp_kwargs: of that network, as of ``ImplicitVQ``: ``dim_hidden``, ``depth``, ``preselect``.
         diveq: one DiVeQ step over all stages, from which the codes learn too.
         **options: of ``Residual`` (``beam_size``, ``eval_beam_size``, ``loss_weights``), of quantizer dropout
             (``quantize_dropout``, ``quantize_dropout_cutoff_index``, ``quantize_dropout_multiple_of``,

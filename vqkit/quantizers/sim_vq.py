@@ -31,8 +31,8 @@ class SimVQ(VectorQuantize):
         dim: width of the input and of the codes. codebook_size: number of codes K.
         codebook_transform: f, a module (..., frozen_codebook_dim) to (..., dim); a linear map without bias by default.
         init_fn: applied to F (K, frozen_codebook_dim), which is normal with variance 1/frozen_codebook_dim.
-        channel_first: channels along axis 1; ``channel_dim`` names any other axis.
-        rotation_trick: the rotation estimator, else straight through; ``estimator`` names any other.
+        channel_first: channels along axis 1. channel_dim: any other axis.
+        rotation_trick: the rotation estimator, the default, or with False straight through. estimator: any other.
         input_to_quantize_commit_loss_weight: β. commitment_weight: w.
         frozen_codebook_dim: width of F, ``dim`` by default.
         freeze_codebook: f does not learn. usage_window: training rows over which usage is counted.
