@@ -47,7 +47,7 @@ class Quantizer(nn.Module):
     Attributes:
         dim: width of the vectors. channel_dim: their axis; None: auto (``layout.channel_axis``).
         config: the constructor's arguments, JSON-able.
-        index_axis: whether indices have a last axis of I indices a row.
+        index_axis: whether indices have a last axis of I indices a row. batch_axis: where they have the batch.
         straight: whether a straight-through gradient is the identity: no projection, no squashing on the way.
         conditioned: whether ``step`` and ``decode_rows`` take a ``context``, the sum of the stages before.
         step_options: what ``step`` takes besides: ``temperature`` to draw codes with, ``targets`` (N, I) of its loss.
@@ -56,6 +56,7 @@ class Quantizer(nn.Module):
 
     skipped_rows: Tensor
     index_axis: bool = False
+    batch_axis: int = 0
     straight: bool = True
     conditioned: bool = False
     step_options: frozenset[str] = frozenset()
