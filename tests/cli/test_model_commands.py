@@ -95,7 +95,7 @@ def test_info_of_a_model(vqkit, trained):
 def test_info_of_the_machine(vqkit):
     outcome = vqkit("info")
     assert outcome.code == 0
-    for line in ("vqkit", torch.__version__, "cpu", "nearest", "reference"):
+    for line in ("vqkit", torch.__version__, "cpu", "nearest", "native library"):
         assert line in outcome.out
 
 

@@ -47,6 +47,8 @@ class VQVAE(Pretrained, nn.Module):
         self.spec: ImageSpec = config.spec  # pyright: ignore[reportAttributeAccessIssue]
         # any module with a quantizer's interface
         self.quantizer: Any = quantizer
+        if getattr(quantizer, "channel_dim", -1) is None:
+            self.quantizer.channel_dim = -1  # latents come channels last: nothing to guess from their rank
         self.latent_shape: tuple[int, ...] = ()
 
     @abstractmethod
