@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vqkit import functional
+from vqkit.errors import bad_value
 from vqkit.shapes import check_number
 
 
@@ -38,6 +39,12 @@ def estimate(estimator: Estimator, x: Tensor, q: Tensor, *, training: bool) -> T
     if not (torch.is_grad_enabled() and x.requires_grad):
         return q
     return functional.straight_through(x, q) if estimator.stochastic else estimator(x, q)
+
+
+def refuse_estimator(estimator: object, why: str) -> None:
+    """Raise for a quantizer whose gradient is its own, saying why."""
+    if estimator is not None:
+        raise bad_value("estimator", f"None, since {why}", estimator)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from vqkit.functional.softmax_entropy import softmax_entropies
 from vqkit.quantizers.annealing import Annealing, Schedule
 from vqkit.quantizers.base import Quantizer, Step
 from vqkit.quantizers.config import registered
+from vqkit.quantizers.estimators import refuse_estimator
 from vqkit.quantizers.output import Quantized
 from vqkit.shapes import check_int, check_number
 
@@ -42,6 +43,7 @@ class GumbelQuantize(Quantizer):
         diversity_weight: of 1 − (1/G) Σ exp(entropy of the mean choice)/K, over the rows of all ranks.
         init: where codes begin. channel_dim: the axis of the channels.
         freeze_codebook: the codes do not learn. usage_window: training rows over which usage is counted.
+        estimator: there is no choice of one.
 
     Example:
         >>> import torch
@@ -68,7 +70,9 @@ class GumbelQuantize(Quantizer):
         channel_dim: int = -1,
         freeze_codebook: bool = False,
         usage_window: int = 65_536,
+        estimator: None = None,
     ):
+        refuse_estimator(estimator, "the relaxed draw has a gradient of its own, and no rounding is crossed")
         given = {k: v for k, v in locals().items() if k not in ("self", "__class__") and v is not None}
         super().__init__(dim, channel_dim)
         self._arguments = given

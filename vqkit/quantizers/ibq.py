@@ -5,7 +5,7 @@ from __future__ import annotations
 from vqkit.codebook.init import Init, Uniform
 from vqkit.codebook.update import Gradient
 from vqkit.quantizers.config import registered
-from vqkit.quantizers.estimators import IndexBackpropagation
+from vqkit.quantizers.estimators import IndexBackpropagation, refuse_estimator
 from vqkit.quantizers.objectives import CodebookFit, Commitment, Entropy, Objective, SoftCommitment
 from vqkit.quantizers.vector import VectorQuantize
 from vqkit.shapes import check_int, check_number
@@ -30,6 +30,7 @@ class IBQ(VectorQuantize):
         entropy_temperature: τ of the softmax there.
         channel_dim: the axis of the channels. freeze_codebook: the codes do not learn.
         usage_window: training rows over which usage is counted.
+        estimator: there is no choice of one.
 
     Example:
         >>> import torch
@@ -57,7 +58,9 @@ class IBQ(VectorQuantize):
         channel_dim: int = -1,
         freeze_codebook: bool = False,
         usage_window: int = 65_536,
+        estimator: None = None,
     ):
+        refuse_estimator(estimator, "the softmax over all codes is what the method is")
         given = {k: v for k, v in locals().items() if k not in ("self", "__class__") and v is not None}
         weight = check_number("commitment_weight", commitment_weight, 0)
         beta = check_number("codebook_weight", codebook_weight, 0)

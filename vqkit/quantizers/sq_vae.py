@@ -18,6 +18,7 @@ from vqkit.functional.softmax_entropy import softmax_entropies
 from vqkit.quantizers.annealing import Annealing, Schedule
 from vqkit.quantizers.base import Quantizer, Step
 from vqkit.quantizers.config import registered
+from vqkit.quantizers.estimators import refuse_estimator
 from vqkit.quantizers.output import Quantized
 from vqkit.shapes import check_choice, check_float, check_number, check_shape
 
@@ -43,6 +44,7 @@ class SQVAE(Quantizer):
         temperature: τ: a number, or (start, stop, decay) for max(stop, start·decay^t) after t training steps.
         loss_weight: times the loss. init: where codes begin. channel_dim: the axis of the channels.
         freeze_codebook: the codes do not learn. usage_window: training rows over which usage is counted.
+        estimator: there is no choice of one.
 
     Example:
         >>> import torch
@@ -65,7 +67,9 @@ class SQVAE(Quantizer):
         channel_dim: int = -1,
         freeze_codebook: bool = False,
         usage_window: int = 65_536,
+        estimator: None = None,
     ):
+        refuse_estimator(estimator, "the relaxed draw has a gradient of its own, and no rounding is crossed")
         given = {k: v for k, v in locals().items() if k not in ("self", "__class__") and v is not None}
         super().__init__(dim, channel_dim)
         self._arguments = given
