@@ -294,6 +294,11 @@ def test_a_network_that_is_not_whole():
     del state["mlps.1.layers.1.2.bias"]
     with pytest.raises(CheckpointError, match=r"missing mlps\.1\.layers\.1\.2\.bias"):
         interop.load(state)
+    thin = {**state, "mlps.0.proj_in.weight": torch.zeros(D, D)}
+    with pytest.raises(
+        CheckpointError, match=r"mlps\.0\.proj_in\.weight has shape \(12, 12\), expected shape \(12, 24\)"
+    ):
+        interop.load(thin)
     without = {name: tensor for name, tensor in state.items() if not name.startswith("mlps.1.")}
     with pytest.raises(CheckpointError, match=r"missing mlps\.1"):
         interop.load(without)

@@ -219,6 +219,27 @@ def test_every_tensor_is_needed_and_no_other(source: Source):
                 interop.load(left, source.given, **{**source.arguments, **source.options})
 
 
+# --- images, of which the peer says several things --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["ResidualFSQ", "GroupedResidualFSQ", "GroupedResidualLFQ"])
+def test_channels_first(kind: str):
+    """There a channel-first ``ResidualFSQ`` gives indices (B, Q, ...), which it cannot decode; here stages are last."""
+    torch.manual_seed(0)
+    arguments: dict[str, Any] = {"dim": 12, "num_quantizers": 3}
+    arguments |= {"levels": [5, 4, 3], "is_channel_first": True} if "FSQ" in kind else {"codebook_size": 64}
+    arguments |= {"groups": 2, "accept_image_fmap": True} if "Grouped" in kind else {}
+    module = getattr(peer, kind)(**arguments).eval()
+    loaded = interop.load(saved(module), f"{VQP} {kind}", **arguments)
+    x = torch.randn(IMAGE)
+    expected, indices, *_ = module(x)
+    out = loaded(x)
+    torch.testing.assert_close(out.quantized, expected, rtol=1e-5, atol=1e-6)
+    assert torch.equal(loaded.decode(out.indices), out.quantized)
+    first = indices.ndim - 3 if "FSQ" in kind else -1
+    assert torch.equal(out.indices, indices.movedim(first, -1).long())
+
+
 # --- values that moved, maps of the caller's own ----------------------------------------------------------------------
 
 
@@ -309,6 +330,19 @@ def test_random_projection(num_codebooks: int, norm: bool):
     rebuilt = build(loaded.config)
     rebuilt.load_state_dict(loaded.state_dict())
     assert torch.equal(rebuilt(x), loaded(x))
+
+
+def test_random_projections_that_do_not_fit():
+    state = saved(peer.RandomProjectionQuantizer(dim=20, codebook_size=50, codebook_dim=6, num_codebooks=2))
+    with pytest.raises(
+        CheckpointError, match=r"vq\.project_in\.weight has shape \(24, 12\), expected shape \(24, 10\)"
+    ):
+        interop.load({**state, "rand_projs": torch.zeros(2, 20, 5)})
+    with pytest.raises(
+        CheckpointError, match=r"rand_projs as matrices has shape \(3, 20, 6\), expected shape \(1, 20, 6\)"
+    ):
+        one = saved(peer.RandomProjectionQuantizer(dim=20, codebook_size=50, codebook_dim=6))
+        interop.load({**one, "rand_projs": torch.zeros(3, 20, 6)})
 
 
 def test_random_projection_whose_codes_are_not_there_yet():
@@ -430,6 +464,7 @@ BAD: list[tuple[str, Callable[[], dict[str, Tensor]], dict[str, Any], str]] = [
         "num_quantizers: expected 2",
     ),
     ("HierarchicalVQ", lambda: _state("HierarchicalVQ", **PYRAMID), {}, "scales: expected that of the source"),
+    ("HierarchicalVQ", lambda: _state("HierarchicalVQ", **PYRAMID), {"scales": 4}, "scales: expected a sequence"),
     (
         "HierarchicalVQ",
         lambda: _state("HierarchicalVQ", **PYRAMID),

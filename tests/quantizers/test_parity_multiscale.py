@@ -95,3 +95,20 @@ def test_no_code_begins_at_zero_here():
     theirs.eval()(x)
     assert int((ours.quantizers[0].codebook.norm(dim=1) == 0).sum()) == 0
     assert int((theirs.vq._codebook.embed[0].norm(dim=1) == 0).sum()) > 32
+
+
+def test_tables_of_their_own_learn_alike():
+    ours, theirs = pair((1, 2, 4), accept_image_fmap=True, shared_codebook=False, decay=0.5)
+    for table in theirs.vqs:
+        table._codebook.embed_avg.data.copy_(table._codebook.embed)
+    ours.train()
+    theirs.train()
+    for _ in range(3):
+        x = torch.randn(5, DIM, 4, 4)
+        mine, other = ours(x), theirs(x)
+        torch.testing.assert_close(mine.quantized, other[0], rtol=1e-4, atol=1e-4)
+    for quantizer, table in zip(ours.quantizers, theirs.vqs, strict=True):
+        used = quantizer.book.ema_counts[0] > 0.5**3  # idle codes stay here, and shrink towards zero there
+        assert bool(used.any())
+        codes = table._codebook.embed[0, used]
+        torch.testing.assert_close(quantizer.codebook[used], codes, rtol=1e-3, atol=1e-3)

@@ -69,6 +69,13 @@ class State:
                 raise self.fault(f"{self.prefix}{name} holds NaN or inf")
         return tensor
 
+    def take_of(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """The tensor of this name, which must have this shape."""
+        found = self.shape(name, len(shape))
+        if found != shape:
+            raise self.fault(f"{self.prefix}{name} has shape {tuple(found)}, expected shape {shape}")
+        return self.take(name, len(shape))
+
     def drop(self, *names: str) -> None:
         """Leave these aside: what was asked for has no use for them."""
         for name in names:

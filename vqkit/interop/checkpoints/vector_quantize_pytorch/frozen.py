@@ -45,7 +45,8 @@ def load_random_projection(state: State, options: Mapping[str, Any]) -> RandomPr
     count, size, width = table.shape("embed", 3)
     matrices, offsets = random, None
     if "project_in.weight" in vq:
-        matrices, offsets = _joined(random, vq.take("project_in.weight", 2), vq.take("project_in.bias", 1))
+        behind = vq.take_of("project_in.weight", (count * width, count * random.shape[2]))
+        matrices, offsets = _joined(random, behind, vq.take_of("project_in.bias", (count * width,)))
     told = {"dim": random.shape[1], "codebook_size": size, "num_codebooks": count}
     # Where it projects, its codes are wider than what it was asked for.
     given = {name: value for name, value in options.items() if name != "codebook_dim" or offsets is None}
@@ -60,7 +61,7 @@ def load_random_projection(state: State, options: Mapping[str, Any]) -> RandomPr
 
 
 def _joined(random_CDd: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Maps (C, D, d) side by side and the linear map behind them, as maps (C, D, C·d) and offsets (C, 1, C·d)."""
+    """Maps (C, D, d) side by side and the linear map behind them, as maps (C, D, w) and offsets (C, 1, w)."""
     count = random_CDd.shape[0]
     side_by_side = random_CDd.double().transpose(0, 1).flatten(1)
     joined = (side_by_side @ weight.double().t()).float()

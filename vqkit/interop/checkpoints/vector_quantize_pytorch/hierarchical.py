@@ -10,13 +10,14 @@ from vqkit.interop.checkpoints.state import State, fill
 from vqkit.interop.checkpoints.vector_quantize_pytorch.tables import fill_table
 from vqkit.quantizers import HierarchicalVQ
 from vqkit.quantizers.phi import Phi, nearest_tick
+from vqkit.quantizers.scales import parse_scales
 
 
 def load_hierarchical_vq(state: State, options: Mapping[str, Any]) -> HierarchicalVQ:
     """Its ``vq._codebook.*``, or ``vqs.s._codebook.*`` of each scale, and ``phi_shared.conv.*`` or
     ``phi_levels.n.conv.*``; ``scales`` and ``quant_resi`` are options.
     """
-    scales = len(needed(options, "scales"))
+    given = needed(options, "scales")
     shared = any(name.startswith("vq.") for name in state.tensors)
     layers = [state.under("vq.")] if shared else state.numbered("vqs")
     tables = [layer.under("_codebook.") for layer in layers]
@@ -24,6 +25,7 @@ def load_hierarchical_vq(state: State, options: Mapping[str, Any]) -> Hierarchic
     one = any(name.startswith("phi_shared.") for name in state.tensors)
     maps = [state.under("phi_shared.")] if one else state.numbered("phi_levels")
     axes = maps[0].rank("conv.weight") - 2
+    scales = len(parse_scales(given, options.get("size"), axes).sizes)
     phis = [{"weight": part.take("conv.weight", axes + 2), "bias": part.take("conv.bias", 1)} for part in maps]
     which = [round(s / max(scales - 1, 1) * (len(phis) - 1)) for s in range(scales)]
     told = {

@@ -82,7 +82,7 @@ def load_latent(state: State, options: Mapping[str, Any]) -> LatentQuantize:
         width = options.get("codebook_dim") if isinstance(levels, int) else len(levels)
         told["num_codebooks"] = inner // (width or inner)
     elif not isinstance(levels, int):
-        told["dim"] = len(levels) * options.get("num_codebooks", 1)
+        told["dim"] = len(levels) * (options.get("num_codebooks") or 1)
     latent = LatentQuantize(**agreed({"channel_dim": 1, **options}, **told))
     for book, own in zip(latent.books, values, strict=False):
         fill_codes(book, own[None, :, None], state)

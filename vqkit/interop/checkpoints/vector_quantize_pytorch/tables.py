@@ -101,8 +101,8 @@ def _implicit(nets: list[State], options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fill_net(net: CodeNet, state: State) -> None:
     """Theirs mixes W[x̂; c] where ours is c + W[c; x̂]: the same map, the identity taken off the code's half."""
-    mix = state.take("proj_in.weight", 2)
-    width = mix.shape[0]
+    width = net.mix.out_features
+    mix = state.take_of("proj_in.weight", (width, 2 * width))
     context, code = mix[:, :-width], mix[:, -width:]
     weight = torch.cat([code - torch.eye(width), context], 1)
     fill(net.mix, {"weight": weight, "bias": state.take("proj_in.bias", 1)}, state, "proj_in.")
