@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 .PHONY: demo test check docs bench clean
 
 # One virtual environment; a stamp per set of extras, renewed when the package's metadata changes.
-$(VENV)/.train: pyproject.toml constraints.txt
+$(VENV)/.train: pyproject.toml constraints.txt $(wildcard native/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(INSTALL) -e ".[train]"
 	touch $@

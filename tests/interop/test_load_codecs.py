@@ -165,7 +165,7 @@ def test_mimi(names: str):
 # --- faults -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["encodec", "dac", "mimi", "vector-quantize-pytorch residual"])
+@pytest.mark.parametrize("kind", ["encodec", "dac", "mimi", "vector-quantize-pytorch ResidualVQ"])
 def test_weights_of_something_else(kind: str):
     with pytest.raises(CheckpointError, match="missing"):
         interop.load({"conv.weight": torch.zeros(2, 2)}, kind)

@@ -225,10 +225,81 @@ def test_residual(name: str, groups: int | None):
         assert loaded.shared == (name == "shared")
 
 
-def test_networks_between_stages_are_named():
-    module = peer.ResidualVQ(dim=D, num_quantizers=2, codebook_size=K, implicit_neural_codebook=True)
-    with pytest.raises(CheckpointError, match=r"no place in vqkit for mlps\.0"):
-        interop.load(module.state_dict(), learnable_codebook=True)
+# --- networks between stages ------------------------------------------------------------------------------------------
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "shape": {"mlp_kwargs": {"dim_hidden": 7, "depth": 2}},
+    "no_depth": {"mlp_kwargs": {"depth": 0}},
+    "projected": {"codebook_dim": 5, "mlp_kwargs": {"depth": 1}},
+    "sizes": {"codebook_size": (20, 10, 5), "mlp_kwargs": {"depth": 1}},
+}
+
+
+def implicit(name: str, kind: Any = peer.ResidualVQ, **more: Any) -> Any:
+    torch.manual_seed(0)
+    options = {"num_quantizers": 3, "codebook_size": K, "implicit_neural_codebook": True, **NETWORKS[name]}
+    module = kind(dim=D, **options, **more)
+    for vq in module.modules():
+        if isinstance(vq, peer.VectorQuantize):
+            vq._codebook.embed.data.normal_()
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    for step in range(3):
+        quantized, _, loss = module(batch("plain", step))
+        optimizer.zero_grad()
+        (quantized.square().mean() + loss.sum()).backward()
+        optimizer.step()
+    return module
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("groups", [None, 2])
+def test_networks_between_stages(name: str, groups: int | None):
+    """Theirs has no way for the code around the mixing; the same map has the identity taken off."""
+    module = implicit(name) if groups is None else implicit(name, peer.GroupedResidualVQ, groups=groups)
+    loaded = interop.load(module.state_dict())
+    expected, indices, _ = module.eval()(batch("plain"))
+    out = loaded(batch("plain"))
+    assert torch.equal(out.indices, indices)
+    torch.testing.assert_close(out.quantized, expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(loaded.decode(out.indices), out.quantized)
+
+
+def test_networks_learn_on_alike():
+    module = implicit("shape")
+    loaded = interop.load(module.state_dict()).train()
+    ours, theirs = loaded.members[2], module.train().mlps[1]
+    for vq in (loaded, module):
+        vq.zero_grad()
+        vq(batch("plain", 9))[2][2].backward()
+    for block, layer in zip(ours.net.blocks, theirs.layers, strict=True):
+        torch.testing.assert_close(block[0].weight.grad, layer[0].weight.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"implicit_neural_codebook": False}, "implicit_neural_codebook: expected True"),
+        ({"mlp_kwargs": {"depth": 3}}, "depth: expected 2, as the weights have it"),
+        ({"mlp_kwargs": {"dim_hidden": 8}}, "dim_hidden: expected 7, as the weights have it"),
+    ],
+)
+def test_options_that_contradict_the_networks(options: dict[str, Any], match: str):
+    with pytest.raises(ArgumentError, match=match):
+        interop.load(implicit("shape").state_dict(), **options)
+
+
+def test_a_network_that_is_not_whole():
+    state = implicit("shape").state_dict()
+    del state["mlps.1.layers.1.2.bias"]
+    with pytest.raises(CheckpointError, match=r"missing mlps\.1\.layers\.1\.2\.bias"):
+        interop.load(state)
+    without = {name: tensor for name, tensor in state.items() if not name.startswith("mlps.1.")}
+    with pytest.raises(CheckpointError, match=r"missing mlps\.1"):
+        interop.load(without)
+    plain = peer.ResidualVQ(dim=D, num_quantizers=2, codebook_size=K).state_dict()
+    with pytest.raises(ArgumentError, match="implicit_neural_codebook: expected False"):
+        interop.load(plain, implicit_neural_codebook=True)
 
 
 # --- options ----------------------------------------------------------------------------------------------------------

@@ -208,3 +208,28 @@ def test_conv_refuses_sizes_it_cannot_halve():
     config = ConvVQVAEConfig(quantizer=quantizer, spec=ImageSpec(1, 28, 30))
     with pytest.raises(ArgumentError, match=r"multiples of 4 \(2 downsamplings\), got 28x30"):
         ConvVQVAE(config)
+
+
+@pytest.mark.parametrize(
+    "quantizer",
+    [
+        {"type": "FSQ", "levels": [5, 4, 3], "dim": 8},
+        {"type": "LFQ", "codebook_size": 16, "dim": 8},
+        {"type": "ResidualVQ", "dim": 8, "num_quantizers": 3, "codebook_size": 16},
+        {"type": "GroupedResidualVQ", "dim": 8, "groups": 2, "num_quantizers": 2, "codebook_size": 16},
+        {"type": "GroupedResidualFSQ", "dim": 8, "groups": 2, "num_quantizers": 2, "levels": [3, 3]},
+        {"type": "SimVQ", "dim": 8, "codebook_size": 16},
+    ],
+    ids=lambda q: q["type"],
+)
+def test_any_quantizer_serves(quantizer: dict):
+    torch.manual_seed(0)
+    model = ConvVQVAE(ConvVQVAEConfig(spec=ImageSpec(1, 8, 8), hidden=8, residual_hidden=4, quantizer=quantizer))
+    x = torch.rand(3, 1, 8, 8)
+    out = model(x)
+    (out.reconstruction.square().mean() + out.loss).backward()
+    assert out.loss.shape == ()
+    out = model.eval()(x)
+    assert out.indices.shape == (3, *model.latent_shape)
+    assert torch.equal(model.encode(x), out.indices)
+    assert torch.equal(model.decode(out.indices), out.reconstruction)

@@ -47,9 +47,10 @@ def kernels() -> list[tuple[str, str]]:
     """Which implementation of each op runs on each device here, and why."""
     import torch
 
+    from vqkit.kernels import cpu
     from vqkit.kernels.dispatch import choose
 
-    rows = []
+    rows = [("native library", cpu.why_not() or f"runs {cpu.instruction_sets()[0]}")]
     devices = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     for device in devices:
         name = platform.processor() or platform.machine() if device == "cpu" else torch.cuda.get_device_name(device)

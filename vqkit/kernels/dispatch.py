@@ -10,14 +10,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from vqkit.errors import ArgumentError, bad_value
-from vqkit.kernels import reference
+from vqkit.kernels import cpu, reference
 
 
 def _takes_anything(_: Tensor) -> str | None:
     return None
+
+
+def _native_refuses(tensor: Tensor) -> str | None:
+    if tensor.device.type != "cpu":
+        return f"it takes tensors on a CPU, not on {tensor.device.type}"
+    return "it takes no float64" if tensor.dtype == torch.float64 else cpu.why_not()
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,8 @@ class Backend:
 
 
 REFERENCE = Backend("reference", {"nearest": reference.nearest, "code_sums": reference.code_sums})
-BACKENDS: list[Backend] = [REFERENCE]  # fastest first
+CPU = Backend("cpu", {"nearest": cpu.nearest, "code_sums": cpu.code_sums}, _native_refuses)
+BACKENDS: list[Backend] = [CPU, REFERENCE]  # fastest first
 
 
 @dataclass(frozen=True)
@@ -46,8 +54,8 @@ def choose(op: str, tensor: Tensor, backend: str | None = None) -> Choice:
     """Choose the implementation of ``op`` for ``tensor``; raises ``ArgumentError`` when a named backend cannot run.
 
     >>> import torch
-    >>> choose("nearest", torch.zeros(1)).backend
-    'reference'
+    >>> choose("nearest", torch.zeros(1), "reference").reason
+    'asked for'
     """
     names = [b.name for b in BACKENDS]
     if backend is not None and backend not in names:

@@ -69,12 +69,15 @@ class VQVAE(Pretrained, nn.Module):
         Raises:
             ArgumentError, ArgumentTypeError: ``x`` is of another shape or dtype.
         """
-        out = self.quantizer(self.features(self._check(x)))
-        return VQVAEOutput(self.images(out.quantized), out.indices, out.loss)
+        features = self.features(self._check(x))
+        out = self.quantizer(features)
+        # Stages have a loss each, finite scalars none.
+        loss = out.loss.sum() if hasattr(out, "loss") else features.new_zeros((), dtype=torch.float32)
+        return VQVAEOutput(self.images(out.quantized), out.indices.movedim(self._batch_axis, 0), loss)
 
     def encode(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) to indices (B, *latent_shape), int64; changes no state."""
-        return self.quantizer.encode(self.features(self._check(x)))
+        return self.quantizer.encode(self.features(self._check(x))).movedim(self._batch_axis, 0)
 
     def decode(self, indices: Tensor) -> Tensor:
         """Indices (B, *latent_shape) to images (B, C, H, W): in eval, bit for bit those of the forward that gave them.
@@ -84,7 +87,12 @@ class VQVAE(Pretrained, nn.Module):
             CodeIndexError: an index outside the codebook.
         """
         check_shape("indices", check_indices("indices", indices), ("B", *self.latent_shape))
-        return self.images(self.quantizer.decode(indices))
+        return self.images(self.quantizer.decode(indices.movedim(0, self._batch_axis)))
+
+    @property
+    def _batch_axis(self) -> int:
+        """Where the quantizer's indices have the batch: groups come before it."""
+        return getattr(self.quantizer, "batch_axis", 0)
 
     def _check(self, x: Tensor) -> Tensor:
         return check_shape("x", check_float("x", x), ("B", *self.spec.shape))
@@ -94,7 +102,8 @@ class VQVAE(Pretrained, nn.Module):
         was_training = self.quantizer.training
         self.quantizer.eval()
         with torch.no_grad():
-            self.latent_shape = tuple(self.quantizer.encode(torch.zeros(1, *shape)).shape[1:])
+            indices = self.quantizer.encode(torch.zeros(1, *shape)).movedim(self._batch_axis, 0)
+        self.latent_shape = tuple(indices.shape[1:])
         self.quantizer.train(was_training)
 
 

@@ -47,7 +47,7 @@ class Quantizer(nn.Module):
     Attributes:
         dim: width of the vectors. channel_dim: their axis; None: auto (``layout.channel_axis``).
         config: the constructor's arguments, JSON-able.
-        index_axis: whether indices have a last axis of I indices a row.
+        index_axis: whether indices have a last axis of I indices a row. batch_axis: where they have the batch.
         straight: whether a straight-through gradient is the identity: no projection, no squashing on the way.
         conditioned: whether ``step`` and ``decode_rows`` take a ``context``, the sum of the stages before.
         step_options: what ``step`` takes besides: ``temperature`` to draw codes with, ``targets`` (N, I) of its loss.
@@ -56,6 +56,7 @@ class Quantizer(nn.Module):
 
     skipped_rows: Tensor
     index_axis: bool = False
+    batch_axis: int = 0
     straight: bool = True
     conditioned: bool = False
     step_options: frozenset[str] = frozenset()
@@ -116,7 +117,9 @@ class Quantizer(nn.Module):
         raise NotImplementedError  # abstract: every quantizer has its own
 
     def proposals(self, rows: Tensor, valid: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """The ``count`` nearest values of each row (N, T, dim) and their indices (N, T, I), for a beam search."""
+        """The ``count`` values nearest to each row, for a beam search: what they leave of it, |x − q|², (N, T), and
+        their indices (N, T, I).
+        """
         del rows, valid, count
         raise ArgumentError(f"beam_size: expected stages that search one table each, got {type(self).__name__}")
 

@@ -31,7 +31,7 @@ def extended(beams: Beams, stage: Quantizer, rows: Tensor, valid: Tensor, width:
     """Every sum with the ``width`` codes of ``stage`` nearest to what it leaves of its row; of all these, the best
     ``width``.
     """
-    step = max(1, VALUES_PER_BLOCK // (width * width * rows.shape[1]))
+    step = max(1, VALUES_PER_BLOCK // (width * rows.shape[1]))
     blocks = [slice(start, start + step) for start in range(0, max(1, rows.shape[0]), step)]
     parts = [
         _extended(Beams(beams.totals[block], beams.paths[block]), stage, rows[block], valid[block], width)
@@ -41,17 +41,18 @@ def extended(beams: Beams, stage: Quantizer, rows: Tensor, valid: Tensor, width:
 
 
 def _extended(beams: Beams, stage: Quantizer, rows: Tensor, valid: Tensor, width: int) -> Beams:
-    N, B, D = beams.totals.shape
+    N, B, _ = beams.totals.shape
     residual = (rows[:, None] - beams.totals).flatten(0, 1)
     context = {"context": beams.totals.flatten(0, 1)} if stage.conditioned else {}
-    codes, indices = stage.proposals(residual, valid.repeat_interleave(B), width, **context)
-    T = codes.shape[1]
-    error_NC = (residual[:, None] - codes).square().sum(-1).reshape(N, B * T)
+    error, indices = stage.proposals(residual, valid.repeat_interleave(B), width, **context)
+    T = error.shape[1]
     # A stable sort, so that ties go to the better beam and the lower index.
-    order_NB = error_NC.sort(dim=1, stable=True).indices[:, : min(width, B * T)]
-    sums = beams.totals[:, :, None] + codes.reshape(N, B, T, D)
-    paths = torch.cat([beams.paths[:, :, None].expand(-1, -1, T, -1), indices.reshape(N, B, T, indices.shape[-1])], -1)
-    return Beams(_picked(sums.flatten(1, 2), order_NB), _picked(paths.flatten(1, 2), order_NB))
+    order_NB = error.reshape(N, B * T).sort(dim=1, stable=True).indices[:, : min(width, B * T)]
+    totals, paths = _picked(beams.totals, order_NB // T), _picked(beams.paths, order_NB // T)
+    chosen = _picked(indices.reshape(N, B * T, indices.shape[-1]), order_NB)
+    context = {"context": totals.flatten(0, 1)} if stage.conditioned else {}
+    codes = stage.decode_rows(chosen.flatten(0, 1), **context).float()
+    return Beams(totals + codes.reshape(totals.shape), torch.cat([paths, chosen], -1))
 
 
 def _picked(values_NCX: Tensor, order_NB: Tensor) -> Tensor:

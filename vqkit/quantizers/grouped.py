@@ -37,6 +37,8 @@ class Grouped(Quantizer):
         (torch.Size([2, 5, 8]), torch.Size([2, 2, 5]), torch.Size([2]))
     """
 
+    batch_axis = 1
+
     def __init__(self, groups: Sequence[Quantizer], *, channel_dim: int | None = -1, rank: int | None = None):
         made: list[Any] = list(groups)
         if not made or not all(isinstance(group, Quantizer) for group in made):

@@ -151,20 +151,18 @@ class ImplicitVQ(VectorQuantize):
         self, rows: Tensor, valid: Tensor, count: int, context: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         del valid
-        found, codes = self._search(
+        found, squared = self._search(
             rows.float(), self.book.codes()[0].detach(), _context(rows, context), min(count, self.codebook_size)
         )
-        return codes, found[..., None]
+        return squared, found[..., None]
 
     @torch.no_grad()
     def _search(self, x_ND: Tensor, codes_KD: Tensor, context_ND: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """The ``count`` nearest of each row's own codes: indices (N, T) and codes (N, T, D)."""
+        """The ``count`` nearest of each row's own codes: indices and squared distances (N, T)."""
         width = self.codebook_size if self.preselect is None else max(self.preselect, count)
         step = max(1, VALUES_PER_BLOCK // (width * self.dim))
-        found, codes = (
-            [torch.empty(0, count, dtype=torch.int64, device=x_ND.device)],
-            [x_ND.new_empty(0, count, self.dim)],
-        )
+        found = [torch.empty(0, count, dtype=torch.int64, device=x_ND.device)]
+        squared = [x_ND.new_empty(0, count)]
         for start in range(0, x_ND.shape[0], step):
             x, context = x_ND[start : start + step], context_ND[start : start + step]
             if width == self.codebook_size:
@@ -173,10 +171,10 @@ class ImplicitVQ(VectorQuantize):
                 candidates = self.book.nearest(x[None], codes_KD[None], width)[0]
             made = self.net(F.embedding(candidates, codes_KD), context[:, None].expand(-1, width, -1))
             # A stable sort over codes in ascending order: ties go to the lowest index.
-            order = (x[:, None] - made).square().sum(-1).sort(dim=1, stable=True).indices[:, :count]
-            found.append(candidates.gather(1, order))
-            codes.append(made.gather(1, order[..., None].expand(-1, -1, self.dim)))
-        return torch.cat(found), torch.cat(codes)
+            nearest = (x[:, None] - made).square().sum(-1).sort(dim=1, stable=True)
+            found.append(candidates.gather(1, nearest.indices[:, :count]))
+            squared.append(nearest.values[:, :count])
+        return torch.cat(found), torch.cat(squared)
 
 
 def _context(rows: Tensor, context: Tensor | None) -> Tensor:

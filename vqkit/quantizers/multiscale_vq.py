@@ -76,7 +76,9 @@ class MultiScaleVQ(MultiScale):
 class HierarchicalVQ(MultiScaleVQ):
     """``MultiScaleVQ`` by the argument names of vector-quantize-pytorch: linear interpolation, k-means at the start.
 
-    Unlike there, indices come as one tensor (``split`` gives its maps), and forward and ``decode`` agree on one size.
+    Unlike there, indices come as one tensor (``split`` gives its maps), forward and ``decode`` agree on one size, masks
+    are of whole maps, the encoder's gradient is the output's, the commitment is that of the running sums, and a shared
+    table learns once a step.
 
     Args:
         dim, scales, quant_resi, share_quant_resi: as for ``MultiScale``.

@@ -26,6 +26,8 @@ class RandomProjectionQuantizer(Quantizer):
         dim: width of the input. codebook_size: codes K of each codebook. codebook_dim: width of the projection and of
             the codes. num_codebooks: codebooks C, each with a projection of its own (USM, arXiv:2303.01037).
         norm: bring each vector to mean 0 and variance 1 first, without which few codes are hit.
+        projection_has_bias: the projections add an offset each, zero but where one is loaded: those of
+            vector-quantize-pytorch with several codebooks do.
         channel_dim: the axis of the channels. usage_window: training rows over which usage is counted.
 
     Example:
@@ -45,6 +47,7 @@ class RandomProjectionQuantizer(Quantizer):
         num_codebooks: int = 1,
         norm: bool = True,
         *,
+        projection_has_bias: bool = False,
         channel_dim: int = -1,
         usage_window: int = 65_536,
     ):
@@ -54,7 +57,8 @@ class RandomProjectionQuantizer(Quantizer):
         self.num_codebooks = check_int("num_codebooks", num_codebooks)
         self.codebook_size = check_int("codebook_size", codebook_size)
         self.norm: nn.Module = nn.LayerNorm(dim, elementwise_affine=False) if norm else nn.Identity()
-        self.projection = RandomProjection(dim, check_int("codebook_dim", codebook_dim), num_codebooks)
+        inner = check_int("codebook_dim", codebook_dim)
+        self.projection = RandomProjection(dim, inner, num_codebooks, projection_has_bias)
         options = {"metric": "cosine", "init": Normal(), "update": Fixed(), "revive": None}
         self.book = Codebook(codebook_size, codebook_dim, num_codebooks, window=usage_window, **options)
         self.window = self.book.window
@@ -128,16 +132,21 @@ class RandomProjection(Float32State):
     """``count`` frozen linear maps from width ``dim`` to ``inner``, drawn as Xavier's normal initialisation does.
 
     Args:
-        dim: width in. inner: width out. count: maps C.
+        dim: width in. inner: width out. count: maps C. bias: with an offset each, zero at first.
     """
 
     matrices: Tensor
+    offsets: Tensor
 
-    def __init__(self, dim: int, inner: int, count: int):
+    def __init__(self, dim: int, inner: int, count: int, bias: bool = False):
         super().__init__()
         drawn = torch.randn(count, dim, inner, dtype=torch.float32) * (2 / (dim + inner)) ** 0.5
         self.register_buffer("matrices", drawn)
+        self.bias = bias
+        if bias:
+            self.register_buffer("offsets", torch.zeros(count, 1, inner))
 
     def forward(self, rows: Tensor) -> Tensor:
         """(N, dim) to (C, N, inner)."""
-        return rows @ self.matrices.to(rows.dtype)
+        projected = rows @ self.matrices.to(rows.dtype)
+        return projected + self.offsets.to(rows.dtype) if self.bias else projected

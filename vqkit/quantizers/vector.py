@@ -17,6 +17,7 @@ from vqkit.codebook.init import Init
 from vqkit.codebook.revive import Revive
 from vqkit.codebook.update import Update, Weight
 from vqkit.errors import ArgumentError, bad_value
+from vqkit.functional.nearest import search
 from vqkit.layout import Layout, rows_that_count, to_rows
 from vqkit.quantizers.base import Quantizer, Step
 from vqkit.quantizers.candidates import Entered, Made, candidates, check_topk
@@ -311,9 +312,13 @@ class VectorQuantize(Quantizer):
         if self.heads > 1:
             return super().proposals(rows, valid, count)
         entered, codes = self._enter(rows, valid, count=False), self.book.codes()
-        found_1NT = self.book.nearest(entered.x, codes, min(count, self.codebook_size))
-        q = self.slices.leave(self.book.take(found_1NT.flatten(1), codes))
-        return q.reshape(*found_1NT.shape[1:], self.dim), found_1NT[0, ..., None]
+        found_1NT, squared_1NT = search(
+            entered.x.detach(), codes.detach(), self.book.metric, min(count, self.codebook_size)
+        )
+        if self.straight and self.book.metric == "euclidean":
+            return squared_1NT[0].float(), found_1NT[0, ..., None]
+        q = self.slices.leave(self.book.take(found_1NT.flatten(1), codes)).reshape(*found_1NT.shape[1:], self.dim)
+        return (rows[:, None] - q).square().sum(-1), found_1NT[0, ..., None]
 
     def get_codes_from_indices(self, indices: Tensor) -> Tensor:
         """Codes before the projection out, heads side by side: (..., heads · codebook_dim), channels last."""

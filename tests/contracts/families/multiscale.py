@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.contracts.case import DIM, SIZE, Case
-from vqkit import FSQ, IBQ, HierarchicalVQ, MultiScale, MultiScaleVQ, ResidualVQ, SimVQ, VectorQuantize
+from vqkit import BSQ, FSQ, IBQ, LFQ, HierarchicalVQ, MultiScale, MultiScaleVQ, ResidualVQ, SimVQ, VectorQuantize
 from vqkit.codebook import KMeansInit, ReplaceStale
 from vqkit.functional import straight_through
 from vqkit.quantizers import Commitment, Diversity, Grouped, Quantizer, Residual, Rotation, StageDropout
@@ -127,6 +127,8 @@ WRAPPED: dict[str, Callable[[], Quantizer]] = {
     "rounding": lambda: MultiScale(Rounding(DIM), SCALES),
     "fsq": lambda: MultiScale(FSQ([5, 4, 3], DIM), SCALES),
     "fsq_unprojected": lambda: MultiScale(FSQ([3] * DIM), SCALES),
+    "lfq": lambda: MultiScale(LFQ(dim=DIM, codebook_size=16), SCALES),
+    "bsq": lambda: MultiScale(BSQ(dim=DIM), SCALES),
     "sim_vq": lambda: MultiScale(SimVQ(DIM, SIZE), SCALES),
     "ibq": lambda: MultiScale(IBQ(DIM, SIZE), SCALES),
     "residual": _residual(kmeans_init=True),

@@ -11,6 +11,7 @@ def cases() -> list[Case]:
         "one": ({}, (2, 9, DIM)),
         "several": ({"num_codebooks": 3}, (2, 9, DIM)),
         "plain": ({"norm": False}, (2, 9, DIM)),
+        "offsets": ({"num_codebooks": 2, "projection_has_bias": True}, (2, 9, DIM)),
         "image": ({"num_codebooks": 2, "channel_dim": 1}, (2, DIM, 3, 4)),
     }
     return [

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vqkit.codebook import EMA, Codebook
 from vqkit.interop.checkpoints.options import chosen
-from vqkit.interop.checkpoints.state import State, fill, fill_projections
+from vqkit.interop.checkpoints.state import State, fill, fill_codes, fill_projections
 from vqkit.quantizers import ResidualVQ, SplitResidualVQ
 
 TOLD = ("dim", "num_quantizers", "codebook_size", "codebook_dim", "n_semantic", "project_each_stage", "project")
@@ -97,9 +97,7 @@ def _fill(
     book: Codebook, state: State, codes: Tensor, counts: Tensor | None = None, sums: Tensor | None = None
 ) -> None:
     """Codes (K, D) into a table of one head, with their averages where it has any."""
-    values = {"vectors": codes[None]}
-    if book.update.by_gradient:
-        values["held"] = codes[None]
+    values = {}
     if isinstance(book.update, EMA) and counts is not None and sums is not None:
-        values |= {"ema_counts": counts[None], "ema_sums": sums[None], "ema_start": torch.zeros_like(counts)[None]}
-    fill(book, values, state)
+        values = {"ema_counts": counts[None], "ema_sums": sums[None], "ema_start": torch.zeros_like(counts)[None]}
+    fill_codes(book, codes[None], state, **values)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vqkit.codebook import Codebook
 from vqkit.errors import CheckpointError, bad_type
 from vqkit.models.weights import listed, read_weights
 from vqkit.quantizers.projections import Projections
@@ -44,10 +45,15 @@ class State:
     def __bool__(self) -> bool:
         return bool(self.tensors)
 
-    def shape(self, name: str, rank: int) -> torch.Size:
-        """The shape of the tensor of this name, of so many axes."""
+    def rank(self, name: str) -> int:
+        """How many axes the tensor of this name has."""
         if name not in self.tensors:
             raise self.fault(f"missing {self.prefix}{name}")
+        return self.tensors[name].ndim
+
+    def shape(self, name: str, rank: int) -> torch.Size:
+        """The shape of the tensor of this name, of so many axes."""
+        self.rank(name)
         found = self.tensors[name].shape
         if len(found) != rank:
             raise self.fault(f"{self.prefix}{name} has shape {tuple(found)}, expected {rank} axes")
@@ -98,8 +104,11 @@ class State:
         return CheckpointError(f"{self.source}: {message}")
 
 
-def read_state(source: object, prefix: str = "") -> State:
-    """The tensors of a state dict, or of a file (safetensors, or torch's with ``weights_only``), under ``prefix``."""
+def read_state(source: object, prefix: str = "", *, empty: bool = False) -> State:
+    """The tensors of a state dict, or of a file (safetensors, or torch's with ``weights_only``), under ``prefix``.
+
+    ``empty``: there may be none at all.
+    """
     if isinstance(source, (str, Path)):
         path, name = Path(source), str(source)
         found: Any = read_weights(path)[0] if path.suffix == ".safetensors" else _read_torch(path)
@@ -110,7 +119,7 @@ def read_state(source: object, prefix: str = "") -> State:
     for wrapper in WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
             found = found[wrapper]
-    if not isinstance(found, Mapping) or not found:
+    if not isinstance(found, Mapping) or not (found or empty):
         raise CheckpointError(f"{name}: expected a state dict, got {type(found).__name__}")
     strange = [str(key) for key, value in found.items() if not isinstance(value, Tensor)]
     if strange:
@@ -149,12 +158,26 @@ def fill_whole(module: nn.Module, state: State) -> None:
     fill(module, {name: state.take(name, own.ndim) for name, own in module.state_dict().items()}, state)
 
 
+def fill_codes(book: Codebook, codes: Tensor, state: State, **more: Tensor) -> None:
+    """Codes (H, K, D) into a table, and ``more`` of its tensors; codes that learn by gradient are held twice."""
+    held = {"held": codes} if book.update.by_gradient else {}
+    fill(book, {"vectors": codes, **held, **more}, state)
+
+
 def fill_projections(projections: Projections, state: State, inward: str, outward: str) -> None:
-    """The maps in and out from linear layers, or convolutions of width 1, weight-normed or not, of these names."""
-    for linear, name in ((projections.project_in, inward), (projections.project_out, outward)):
-        weight = _weight(state, name)
-        bias = state.take(f"{name}.bias", 1) if f"{name}.bias" in state else weight.new_zeros(weight.shape[0])
-        fill(linear, {"weight": weight, "bias": bias}, state, f"{name}.")
+    """The maps in and out, where there are any, from those of these names."""
+    if projections.projects:
+        fill_linear(projections.project_in, state, inward)
+        fill_linear(projections.project_out, state, outward)
+
+
+def fill_linear(linear: nn.Module, state: State, name: str) -> None:
+    """A linear map from one of this name, or a convolution of width 1, weight-normed or not; no bias is a zero one."""
+    values = {"weight": _weight(state, name)}
+    if linear.bias is not None:
+        found = f"{name}.bias" in state
+        values["bias"] = state.take(f"{name}.bias", 1) if found else values["weight"].new_zeros(len(values["weight"]))
+    fill(linear, values, state, f"{name}.")
 
 
 def _weight(state: State, name: str) -> Tensor:

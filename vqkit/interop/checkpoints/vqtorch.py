@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vqkit.errors import bad_value
-from vqkit.interop.checkpoints.state import State, fill, fill_whole
+from vqkit.interop.checkpoints.state import State, fill, fill_codes, fill_whole
 from vqkit.interop.vqtorch.layers import VectorQuantize, VQLayer
 from vqkit.interop.vqtorch.norms import OF_VECTORS
 from vqkit.interop.vqtorch.residual import ResidualVectorQuant
@@ -36,7 +36,7 @@ def load_vqtorch(state: State, options: Mapping[str, Any]) -> VQLayer:
     tables = codes[None] if share else codes.unflatten(0, (groups, -1))
     books = layer.books()
     for book, own in zip(books, tables.chunk(len(books)), strict=True):
-        fill(book, {"vectors": own, **({"held": own} if book.update.by_gradient else {})}, state)
+        fill_codes(book, own, state)
     if "data_initialized" in state:
         begun = state.take("data_initialized", 1).bool()[0]
         for book in books:

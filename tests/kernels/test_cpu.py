@@ -1,0 +1,152 @@
+"""The native library against the reference, on every instruction set this processor has."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from vqkit.errors import ArgumentError
+from vqkit.functional import nearest
+from vqkit.kernels import cpu, reference
+from vqkit.kernels.dispatch import choose
+
+ABSENT = cpu.why_not()
+pytestmark = pytest.mark.skipif(ABSENT is not None, reason=f"no native library: {ABSENT}")
+ISAS = [] if ABSENT else cpu.instruction_sets()
+METRICS = ["euclidean", "cosine"]
+
+
+def assert_same(x: Tensor, codes: Tensor, metric: str, topk: int, isa: str) -> None:
+    """The reference's distances to the rounding of float64, and codes that lie at these distances."""
+    indices, distances = cpu.nearest(x, codes, metric, topk, isa)
+    _, expected = reference.nearest(x, codes, metric, topk)
+    order, every = reference.nearest(x, codes, metric, codes.shape[1])
+    of_index = torch.empty_like(every).scatter_(2, order, every).gather(2, indices)
+    # Unit vectors that nearly agree differ by little more than their own rounding.
+    slack = 1e-12 * expected + (1e-14 * expected.sqrt() + 1e-30 if metric == "cosine" else 0)
+    assert bool(((distances - expected).abs() <= slack).all())
+    assert bool(((of_index - expected).abs() <= slack).all())
+    assert bool((distances.diff(dim=-1) >= 0).all())
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1, 1), (7, 3, 2), (13, 33, 1), (63, 130, 60), (300, 17, 257), (5, 1000, 2048), (200, 5000, 9)],
+    ids=str,
+)
+@pytest.mark.parametrize(("offset", "scale"), [(0, 1), (10, 0.01), (1000, 0.01), (1e-3, 1e-9), (1e18, 1e12)])
+def test_rows_of_any_shape_and_offset(isa: str, metric: str, shape: tuple[int, int, int], offset: float, scale: float):
+    n, k, d = shape
+    generator = torch.Generator().manual_seed(k)
+    x = offset + scale * torch.randn(1, n, d, generator=generator)
+    codes = offset + scale * torch.randn(1, k, d, generator=generator)
+    assert_same(x, codes, metric, 1, isa)
+    assert_same(x, codes, metric, min(k, 5), isa)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("extreme", [3e38, 1e-45, 1e-38, 1e20], ids=str)
+@pytest.mark.parametrize("metric", METRICS)
+def test_numbers_at_the_ends_of_float32(isa: str, extreme: float, metric: str):
+    generator = torch.Generator().manual_seed(0)
+    x = extreme * torch.rand(1, 50, 5, generator=generator)
+    codes = extreme * torch.rand(1, 40, 5, generator=generator)
+    assert_same(x, codes, metric, 1, isa)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_rows_far_from_all_codes(isa: str):
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randn(1, 70, 8, generator=generator)
+    x = torch.randn(1, 40, 8, generator=generator) * torch.logspace(-30, 37, 40)[None, :, None]
+    assert_same(x, codes, "euclidean", 1, isa)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_one_code_far_from_the_others(isa: str):
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randn(1, 600, 8, generator=generator)
+    codes[0, 300] = 1e8
+    assert_same(torch.randn(1, 50, 8, generator=generator), codes, "euclidean", 1, isa)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("k", [3, 31, 64, 500])
+def test_ties_go_to_the_lowest_index(isa: str, metric: str, k: int):
+    generator = torch.Generator().manual_seed(k)
+    codes, x = torch.randn(1, k, 33, generator=generator), torch.randn(1, 200, 33, generator=generator)
+    once = cpu.nearest(x, codes, metric, 1, isa)[0]
+    assert torch.equal(cpu.nearest(x, codes.repeat(1, 3, 1), metric, 1, isa)[0], once)
+    assert not cpu.nearest(x, codes[:, :1].expand(-1, k, -1), metric, 1, isa)[0].any()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_near_ties_are_told_apart(isa: str):
+    base = torch.randn(40, generator=torch.Generator().manual_seed(0))
+    codes = base.repeat(64, 1)
+    codes[:, 0] += torch.arange(64) * 1e-6
+    assert_same((codes + 1e-7)[None], codes[None], "euclidean", 1, isa)
+    assert torch.equal(cpu.nearest(codes[None], codes[None], "euclidean", 1, isa)[0].flatten(), torch.arange(64))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_rows_and_codes_that_are_not_finite(isa: str):
+    x, codes = torch.randn(1, 30, 4), torch.randn(1, 9, 4)
+    x[0, 3, 1], x[0, 7] = torch.nan, torch.inf
+    indices, distances = cpu.nearest(x, codes, "euclidean", 2, isa)
+    assert bool((indices[0, [3, 7]] == -1).all())
+    assert bool(distances[0, [3, 7]].isinf().all())
+    assert int((indices == -1).sum()) == 4
+    codes[0, 2] = torch.nan
+    assert torch.equal(cpu.nearest(x, codes, "euclidean", 1, isa)[0], reference.nearest(x, codes, "euclidean", 1)[0])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_zero_vectors_have_cosine_distance_one(metric: str):
+    x, codes = torch.zeros(1, 3, 4), torch.randn(1, 9, 4)
+    assert_same(x, codes, metric, 3, ISAS[0])
+    codes[0, 4] = 0
+    assert_same(torch.randn(1, 20, 4), codes, metric, 9, ISAS[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_rows_are_their_values_in_float32(dtype: torch.dtype):
+    x, codes = torch.randn(1, 50, 7).to(dtype), torch.randn(1, 20, 7)
+    assert torch.equal(cpu.nearest(x, codes, "euclidean", 1)[0], cpu.nearest(x.float(), codes, "euclidean", 1)[0])
+
+
+def test_the_number_of_threads_changes_no_bit():
+    x, codes = torch.randn(2, 3000, 64), torch.randn(2, 257, 64)
+    indices = torch.randint(-1, 257, (2, 3000))
+    threads, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            found.append((*cpu.nearest(x, codes, "euclidean", 2), *cpu.code_sums(x, indices, 257)))
+    finally:
+        torch.set_num_threads(threads)
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
+@pytest.mark.parametrize("shape", [(1, 0, 3, 4), (1, 5, 1, 1), (2, 3000, 40, 33)], ids=str)
+def test_code_sums(shape: tuple[int, int, int, int]):
+    H, N, K, D = shape
+    x, indices = torch.randn(H, N, D), torch.randint(-1, K, (H, N))
+    counts, sums = cpu.code_sums(x, indices, K)
+    expected_counts, expected = reference.code_sums(x, indices, K)
+    assert torch.equal(counts, expected_counts)
+    torch.testing.assert_close(sums, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_what_runs_and_why():
+    assert choose("nearest", torch.zeros(1)).backend == "cpu"
+    assert choose("nearest", torch.zeros(1, dtype=torch.float64)).reason == "cpu refused: it takes no float64"
+    x, codes = torch.randn(20, 4), torch.randn(9, 4)
+    assert torch.equal(nearest(x, codes, backend="cpu"), nearest(x, codes, backend="reference"))
+    with pytest.raises(ArgumentError, match="cpu refused: it takes no float64"):
+        nearest(x.double(), codes, backend="cpu")
