@@ -36,7 +36,8 @@ def test_what_is_generated_is_current():
 def test_every_quantizer_has_its_place(name: str):
     assert f"<!-- generated: options {name} -->" in TEXT
     assert re.search(rf"^##+ {name}$", TEXT, re.MULTILINE)
-    assert any(source.startswith(f"{name}(") for source in page.SHAPES)
+    for sources in (page.SHAPES, page.GRADIENTS):
+        assert any(source.startswith(f"{name}(") for source in sources)
     assert name in {heading for heading, _ in examples()}
 
 

@@ -80,6 +80,7 @@ GRADIENTS = {
     "VectorQuantize(16, 32, directional_reparam=True)": ROWS,
     "VectorQuantize(16, 32, update=Gradient(), estimator=NoiseSubstitution())": ROWS,
     "VectorQuantize(16, 32, update=Gradient(), estimator=NoGradient())": ROWS,
+    "Residual([VectorQuantize(16, 32), LFQ(dim=16)])": ROWS,
     "ResidualVQ(16, 3, 32)": ROWS,
     "ResidualVQ(16, 3, 32, codebook_dim=8)": ROWS,
     "ResidualVQ(16, 3, 32, diveq=True)": ROWS,
@@ -88,8 +89,15 @@ GRADIENTS = {
     "ResidualLFQ(3, 256, dim=16)": ROWS,
     "ResidualSimVQ(16, 3, 32)": ROWS,
     "SplitResidualVQ(16, 3, 32, codebook_dim=8)": ROWS,
+    "ImplicitVQ(16, 32)": ROWS,
+    "Grouped([VectorQuantize(8, 32), VectorQuantize(8, 32)])": ROWS,
+    "GroupedResidualVQ(16, groups=2, num_quantizers=3, codebook_size=32)": ROWS,
+    "GroupedResidualFSQ(16, groups=2, num_quantizers=3, levels=[5, 5])": ROWS,
+    "GroupedResidualLFQ(16, groups=2, num_quantizers=3, codebook_size=16)": ROWS,
+    "MultiScale(FSQ([3] * 16), scales=(1, 2, 4))": IMAGE,
     "MultiScaleVQ(16, 32, scales=(1, 2, 4))": IMAGE,
     "MultiScaleVQ(16, 32, scales=(1, 2, 4), learnable_codebook=True)": IMAGE,
+    "HierarchicalVQ(dim=16, codebook_size=32, scales=(1, 2, 4), accept_image_fmap=True, kmeans_init=False)": IMAGE,
     "FSQ([8, 5, 5, 5])": (2, 10, 4),
     "FSQ([8, 5, 5, 5], bound_hard_clamp=True)": (2, 10, 4),
     "FSQ([8, 5, 5, 5], dim=16)": ROWS,
@@ -106,6 +114,7 @@ GRADIENTS = {
     "SQVAE(16, 32)": ROWS,
     "SinkhornVQ(16, 32)": ROWS,
     "ProductQuantize(16, 4, 32, 'random')": ROWS,
+    "RandomProjectionQuantizer(16, 32, 8)": ROWS,
 }
 # What to call a parameter that is no code, by a part of its name.
 PARTS = {
@@ -119,9 +128,9 @@ PARTS = {
 }
 
 
-def made(source: str, seed: int = 0) -> Any:
+def made(source: str) -> Any:
     """The quantizer that ``source`` writes down, the same at every call."""
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     return eval(source, {**vars(vqkit.codebook), **vars(vqkit.quantizers)})
 
 
@@ -151,20 +160,23 @@ def documented(cls: type) -> dict[str, str]:
     return {shown: said[shown] for shown in names.values()}
 
 
-def default_of(parameter: inspect.Parameter) -> str:
-    """An argument's default as a reader writes it; nothing where it must be given."""
-    if parameter.kind is parameter.VAR_KEYWORD or parameter.default is parameter.empty:
-        return ""
+def written(name: str, parameter: inspect.Parameter) -> str:
+    """An argument as a reader writes it, with its default where it has one."""
     value = parameter.default
-    return f"`{value:g}`" if isinstance(value, float) else f"`{value!r}`"
+    if value is parameter.empty:
+        return f"`{name}`"
+    return f"`{name}={value:g}`" if isinstance(value, float) else f"`{name}={value!r}`"
 
 
 def options(name: str) -> str:
-    """The table of a quantizer's arguments, folded away."""
+    """The table of a quantizer's arguments, those explained together in one row, folded away."""
     cls = getattr(vqkit.quantizers, name)
     parameters = inspect.signature(cls.__init__).parameters
-    rows = [[f"`{shown}`", default_of(parameters[shown.strip("*")]), said] for shown, said in documented(cls).items()]
-    lines = ["<details><summary>Options</summary>", "", table(["argument", "default", ""], rows), "", "</details>"]
+    together: dict[str, list[str]] = {}
+    for shown, said in documented(cls).items():
+        together.setdefault(said, []).append(written(shown, parameters[shown.strip("*")]))
+    rows = [[", ".join(names), said] for said, names in together.items()]
+    lines = ["<details><summary>Options</summary>", "", table(["argument", "what it is"], rows), "", "</details>"]
     return "\n".join(lines)
 
 
@@ -195,10 +207,10 @@ def reached(source: str, shape: tuple[int, ...], field: str) -> dict[str, str]:
     quantizer = made(source).train()
     x = torch.randn(shape, requires_grad=True)
     out = quantizer(x)
-    weights = torch.randn(out.quantized.shape)
     targets = {"x": [x]} | parts_of(quantizer)
     if not hasattr(out, field):
-        return dict.fromkeys(targets, "–") | {"x": f"no {field}"}
+        return dict.fromkeys(targets, "–") | {"x": f"no `{field}`"}
+    weights = torch.randn(out.quantized.shape)
     value = (out.quantized * weights).sum() if field == "quantized" else out.loss.sum()
     if not value.requires_grad:
         return dict.fromkeys(targets, "–")

@@ -182,11 +182,10 @@ def test_a_half_precision_rotation_returns_the_code_itself(dtype: torch.dtype):
 
 def test_a_first_step_replaces_no_code_that_drew_its_share():
     torch.manual_seed(0)
-    quantizer = VectorQuantize(DIM, SIZE, threshold_ema_dead_code=2, decay=1.0)
-    x = quantizer.codebook.repeat(4, 1)
+    quantizer = VectorQuantize(DIM, SIZE, threshold_ema_dead_code=2)
     before = quantizer.codebook.clone()
-    quantizer(x)
-    assert torch.equal(quantizer.codebook, before)
+    quantizer(before.repeat(4, 1))
+    torch.testing.assert_close(quantizer.codebook, before)
 
 
 COMPILED = {

@@ -328,6 +328,20 @@ def test_an_implicit_codebook_begins_as_the_plain_one():
     torch.testing.assert_close(implicit(x).quantized, plain(x).quantized)
 
 
+def test_an_implicit_codebook_alone_goes_through_its_network():
+    torch.manual_seed(0)
+    vq = ImplicitVQ(DIM, SIZE, depth=1)
+    for block in (vq.net.mix, vq.net.blocks[0][-1]):
+        torch.nn.init.normal_(block.weight, std=0.3)
+    x = rows()
+    vq(x).loss.backward()
+    assert all(bool(p.grad.any()) for p in vq.net.parameters())
+    out = vq.eval()(x)
+    assert torch.equal(vq.encode(x), out.indices)
+    assert torch.equal(vq.decode(out.indices), out.quantized)
+    assert not torch.equal(vq.codebook[out.indices], out.quantized)
+
+
 def test_an_implicit_codebook_learns_what_a_plain_one_cannot():
     torch.manual_seed(0)
     x = torch.randn(1024, 4)

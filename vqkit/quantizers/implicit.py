@@ -12,6 +12,7 @@ from vqkit.codebook import Gradient
 from vqkit.errors import bad_value
 from vqkit.quantizers.base import Step
 from vqkit.quantizers.config import registered
+from vqkit.quantizers.output import Quantized
 from vqkit.quantizers.vector import VectorQuantize
 from vqkit.shapes import check_int
 
@@ -89,6 +90,26 @@ class ImplicitVQ(VectorQuantize):
         self.preselect = None if preselect is None else min(check_int("preselect", preselect), codebook_size)
         own = {"dim_hidden": dim_hidden, "depth": depth, "preselect": preselect}
         self._arguments = {"dim": dim, "codebook_size": codebook_size, **own, **options}
+
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - what else a table can do, a network cannot
+        self,
+        x: Tensor,
+        *,
+        mask: Tensor | None = None,
+        lens: Tensor | None = None,
+        freeze_codebook: bool | None = None,
+        accum_ema_update: bool = False,
+    ) -> Quantized:
+        """Quantize ``x``, with a context of zero; in training mode also learn.
+
+        Args:
+            mask: bool, the shape of ``x`` without channels. lens: int64 (B,), rows that count of each x (B, n, dim).
+            freeze_codebook: overrides the constructor's, for the table and the network.
+            accum_ema_update: keep this step's statistics for the next one.
+        """
+        rows, valid, layout = self._rows(x, mask, lens, count=self.training)
+        step = self.step(rows, valid, frozen=freeze_codebook, more=accum_ema_update)
+        return self._returned(step, rows, layout, x.dtype)
 
     def step(
         self,
