@@ -338,10 +338,10 @@ def test_random_projections_that_do_not_fit():
         CheckpointError, match=r"vq\.project_in\.weight has shape \(24, 12\), expected shape \(24, 10\)"
     ):
         interop.load({**state, "rand_projs": torch.zeros(2, 20, 5)})
+    one = saved(peer.RandomProjectionQuantizer(dim=20, codebook_size=50, codebook_dim=6))
     with pytest.raises(
         CheckpointError, match=r"rand_projs as matrices has shape \(3, 20, 6\), expected shape \(1, 20, 6\)"
     ):
-        one = saved(peer.RandomProjectionQuantizer(dim=20, codebook_size=50, codebook_dim=6))
         interop.load({**one, "rand_projs": torch.zeros(3, 20, 6)})
 
 
