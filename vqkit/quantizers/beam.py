@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vqkit.quantizers.base import Quantizer
+from vqkit.quantizers.stage_codes import context_of
 
 VALUES_PER_BLOCK = 2**22
 
@@ -43,7 +44,7 @@ def extended(beams: Beams, stage: Quantizer, rows: Tensor, valid: Tensor, width:
 def _extended(beams: Beams, stage: Quantizer, rows: Tensor, valid: Tensor, width: int) -> Beams:
     N, B, D = beams.totals.shape
     residual = (rows[:, None] - beams.totals).flatten(0, 1)
-    context = {"context": beams.totals.flatten(0, 1)} if stage.conditioned else {}
+    context = context_of(stage, beams.totals.flatten(0, 1))
     codes, indices = stage.proposals(residual, valid.repeat_interleave(B), width, **context)
     T = codes.shape[1]
     error_NC = (residual[:, None] - codes).square().sum(-1).reshape(N, B * T)
