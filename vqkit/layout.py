@@ -18,6 +18,11 @@ class Layout:
     positions: tuple[int, ...]  # the shape without its channel axis
     channel_dim: int  # as counted in the full tensor, >= 0
 
+    @property
+    def samples(self) -> int:
+        """How many items the first axis has; a vector alone is one."""
+        return self.positions[0] if self.positions else 1
+
     def restore(self, rows: Tensor) -> Tensor:
         """(N, D) to the positions with the channel axis back in its place; (N, T, D) puts T behind the positions."""
         last = rows.reshape((*self.positions, *rows.shape[1:]))

@@ -405,7 +405,7 @@ def test_split_decodes_the_semantic_stages_alone():
     assert torch.equal(rvq.semantic(indices), rvq.decode(indices[..., :2]))
     assert torch.equal(rvq.encode(x, n_quantizers=3), indices[..., :3])
     assert math.isfinite((x - rvq.decode(indices)).square().mean().item())
-    with pytest.raises(ArgumentError, match="indices: expected a last axis of 4"):
+    with pytest.raises(ArgumentError, match="indices: expected a last axis of at most 4"):
         rvq.decode(torch.zeros(2, 5).long())
 
 

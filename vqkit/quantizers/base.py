@@ -49,6 +49,8 @@ class Quantizer(nn.Module):
         config: the constructor's arguments, JSON-able.
         index_axis: whether indices have a last axis of I indices a row. batch_axis: where they have the batch.
         straight: whether a straight-through gradient is the identity: no projection, no squashing on the way.
+        row_wise: whether rows (N, dim) become vectors of their own space one by one, so that others can build on it.
+        proposes: whether ``proposals`` has any.
         conditioned: whether ``step`` and ``decode_rows`` take a ``context``, the sum of the stages before.
         step_options: what ``step`` takes besides: ``temperature`` to draw codes with, ``targets`` (N, I) of its loss.
         window: which indices the last training rows had; None where tables within keep their own.
@@ -58,6 +60,8 @@ class Quantizer(nn.Module):
     index_axis: bool = False
     batch_axis: int = 0
     straight: bool = True
+    row_wise: bool = True
+    proposes: bool = False
     conditioned: bool = False
     step_options: frozenset[str] = frozenset()
 
@@ -66,7 +70,7 @@ class Quantizer(nn.Module):
         self.dim = check_int("dim", dim)
         if channel_dim is not None and (isinstance(channel_dim, bool) or not isinstance(channel_dim, int)):
             raise bad_type("channel_dim", "an int, or None", channel_dim)
-        self.channel_dim, self.rank = channel_dim, rank
+        self.channel_dim, self.rank = channel_dim, None if rank is None else check_int("rank", rank)
         self.window: UsageWindow | None = None  # not of the class, which would hide the module assigned later
         self.register_buffer("skipped_rows", torch.zeros((), dtype=torch.int64), persistent=False)
         self._warned = False
@@ -172,6 +176,11 @@ class Quantizer(nn.Module):
         """
         codebook_warmup(self, loader, method, iters=iters, rows_per_code=rows_per_code)
         return self
+
+    @property
+    def begun(self) -> bool:
+        """Whether the codes of every table within lie where they begin: False where a first batch has yet to come."""
+        return all(book.placed for book in self.modules() if isinstance(book, Codebook))
 
     def largest_table(self) -> int:
         """The most codes that a table within has; 0 without tables."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vqkit.quantizers.base import Quantizer
+from vqkit.quantizers.stage_codes import context_of
 
 VALUES_PER_BLOCK = 2**22
 
@@ -43,15 +44,14 @@ def extended(beams: Beams, stage: Quantizer, rows: Tensor, valid: Tensor, width:
 def _extended(beams: Beams, stage: Quantizer, rows: Tensor, valid: Tensor, width: int) -> Beams:
     N, B, _ = beams.totals.shape
     residual = (rows[:, None] - beams.totals).flatten(0, 1)
-    context = {"context": beams.totals.flatten(0, 1)} if stage.conditioned else {}
+    context = context_of(stage, beams.totals.flatten(0, 1))
     error, indices = stage.proposals(residual, valid.repeat_interleave(B), width, **context)
     T = error.shape[1]
     # A stable sort, so that ties go to the better beam and the lower index.
     order_NB = error.reshape(N, B * T).sort(dim=1, stable=True).indices[:, : min(width, B * T)]
     totals, paths = _picked(beams.totals, order_NB // T), _picked(beams.paths, order_NB // T)
     chosen = _picked(indices.reshape(N, B * T, indices.shape[-1]), order_NB)
-    context = {"context": totals.flatten(0, 1)} if stage.conditioned else {}
-    codes = stage.decode_rows(chosen.flatten(0, 1), **context).float()
+    codes = stage.decode_rows(chosen.flatten(0, 1), **context_of(stage, totals.flatten(0, 1))).float()
     return Beams(totals + codes.reshape(totals.shape), torch.cat([paths, chosen], -1))
 
 

@@ -51,6 +51,7 @@ class BinaryMapper(Quantizer):
     """
 
     straight = False
+    row_wise = False
 
     def __init__(
         self,

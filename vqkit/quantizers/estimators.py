@@ -7,13 +7,13 @@ the gradient goes straight through.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
 
 from vqkit import functional
-from vqkit.errors import bad_value
+from vqkit.errors import bad_type, bad_value
 from vqkit.shapes import check_number
 
 
@@ -28,6 +28,13 @@ class Estimator(Protocol):
     def __call__(self, x: Tensor, q: Tensor) -> Tensor:
         """Encoder vectors and their codes, (..., D) each, to the quantized vectors."""
         ...
+
+
+def check_estimator(name: str, value: object) -> Estimator:
+    """Return ``value`` if it is an estimator, and not the class of one."""
+    if isinstance(value, type) or not callable(value) or not hasattr(value, "stochastic"):
+        raise bad_type(name, "an estimator of vqkit.quantizers, such as Rotation()", value)
+    return cast("Estimator", value)
 
 
 def estimate(estimator: Estimator, x: Tensor, q: Tensor, *, training: bool) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypedDict
 
 import torch
@@ -13,7 +13,7 @@ from vqkit.codebook.affine import Affine, RunningAffine
 from vqkit.codebook.init import Init, KMeansInit, Uniform
 from vqkit.codebook.revive import ReplaceRare, ReplaceStale, Revive
 from vqkit.codebook.update import EMA, Fixed, Gradient, InPlace, Update
-from vqkit.errors import ArgumentError, ArgumentTypeError, bad_type
+from vqkit.errors import ArgumentError, ArgumentTypeError
 from vqkit.quantizers.estimators import (
     DiVeQ,
     Estimator,
@@ -21,8 +21,16 @@ from vqkit.quantizers.estimators import (
     NoGradient,
     Rotation,
     StraightThrough,
+    check_estimator,
 )
-from vqkit.quantizers.objectives import Commitment, CrossEntropyCommitment, Diversity, Objective, Orthogonal
+from vqkit.quantizers.objectives import (
+    Commitment,
+    CrossEntropyCommitment,
+    Diversity,
+    Objective,
+    Orthogonal,
+    check_objectives,
+)
 from vqkit.shapes import check_number
 
 
@@ -141,10 +149,10 @@ def resolve(flat: Mapping[str, Any], given: Mapping[str, Any]) -> Policies:
         made = make(flat)
         return default if made is None else made
 
-    if given["estimator"] is not None and not callable(given["estimator"]):
-        raise bad_type("estimator", "an estimator of vqkit.quantizers, such as Rotation()", given["estimator"])
-    if given["objectives"] is not None and not isinstance(given["objectives"], Sequence):
-        raise bad_type("objectives", "a sequence of objectives of vqkit.quantizers", given["objectives"])
+    if given["estimator"] is not None:
+        check_estimator("estimator", given["estimator"])
+    if given["objectives"] is not None:
+        check_objectives("objectives", given["objectives"])
     update, bridge = pick("update", _update), pick("bridge", lambda f: f.get("vq_bridge"))
     revive = given["revive"]
     if revive == "default":

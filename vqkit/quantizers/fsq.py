@@ -163,8 +163,7 @@ class FSQ(LevelQuantizer):
             freeze_codebook: accepted as by every quantizer; nothing learns here.
         """
         rows, valid, layout = self._rows(x, mask, lens, count=self.training)
-        samples = layout.positions[0] if layout.positions else 1
-        step = self.step(rows, valid, frozen=freeze_codebook, samples=samples)
+        step = self.step(rows, valid, frozen=freeze_codebook, samples=layout.samples)
         out = self._returned(step, rows, layout, x.dtype)
         return QuantizedIndices(out.quantized, out.indices if self.return_indices else None)
 

@@ -8,12 +8,13 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor, nn
 
-from vqkit.errors import bad_type, bad_value
+from vqkit.errors import bad_value
 from vqkit.layout import Layout, channel_axis
 from vqkit.quantizers.base import Quantizer, Step
 from vqkit.quantizers.config import registered
 from vqkit.quantizers.output import Quantized, QuantizedWithCodes
-from vqkit.shapes import check_tensor
+from vqkit.quantizers.stage_checks import quantizers_in
+from vqkit.shapes import check_indices, check_tensor
 
 
 @registered
@@ -25,8 +26,8 @@ class Grouped(Quantizer):
     ``loss`` (G, ...), theirs too.
 
     Args:
-        groups: quantizers that keep equally many indices a row. channel_dim: the axis of the channels.
-        rank: axes that the input must have; any number by default.
+        groups: quantizers that keep equally many indices a row; their own ``channel_dim`` does not matter.
+        channel_dim: the axis of the channels. rank: axes that the input must have; any number by default.
 
     Example:
         >>> import torch
@@ -40,16 +41,16 @@ class Grouped(Quantizer):
     batch_axis = 1
 
     def __init__(self, groups: Sequence[Quantizer], *, channel_dim: int | None = -1, rank: int | None = None):
-        made: list[Any] = list(groups)
-        if not made or not all(isinstance(group, Quantizer) for group in made):
-            raise bad_type("groups", "a sequence of quantizers", groups)
+        made = quantizers_in("groups", groups)
         widths = {(group.index_axis, len(group.index_sizes)) for group in made}
         if len(widths) > 1:
             raise bad_value("groups", "quantizers with equally many indices a row", f"{len(widths)} kinds")
+        if not all(getattr(group, "return_indices", True) for group in made):
+            raise bad_value("groups", "quantizers that return their indices", "return_indices=False")
         super().__init__(sum(group.dim for group in made), channel_dim, rank)
         self.groups = nn.ModuleList(made)
         self.straight = all(group.straight for group in made)
-        self._arguments = {"groups": made, "channel_dim": channel_dim}
+        self._arguments = {"groups": made, "channel_dim": channel_dim, "rank": rank}
 
     @property
     def members(self) -> list[Quantizer]:
@@ -77,41 +78,56 @@ class Grouped(Quantizer):
     def _forward(self, x: Tensor, return_all_codes: bool, **call: Any) -> Quantized | QuantizedWithCodes:
         mask, lens = call.pop("mask", None), call.pop("lens", None)
         targets = call.pop("indices", None)
+        if targets is not None:
+            self._check_groups(check_indices("indices", targets))
         rows, valid, layout = self._rows(x, mask, lens, count=self.training)
-        axis = len(layout.positions)
+        axes = [self._axis(group, layout) for group in self.members]
         outs = []
-        for number, (group, part) in enumerate(zip(self.members, self._split(rows), strict=True)):
+        for number, (group, part, axis) in enumerate(zip(self.members, self._split(rows), axes, strict=True)):
             own = {} if targets is None else {"indices": targets[number]}
             own |= {"return_all_codes": True} if return_all_codes else {}
-            outs.append(group(layout.arrange(part), mask=valid.reshape(layout.positions), **call, **own))
-        quantized = torch.cat([out.quantized for out in outs], axis)
-        quantized = layout.restore(quantized.reshape(-1, self.dim)).to(x.dtype)
+            x_group = layout.arrange(part).movedim(-1, axis)
+            outs.append(group(x_group, mask=valid.reshape(layout.positions), **call, **own))
+        parts = [out.quantized.movedim(axis, -1) for out, axis in zip(outs, axes, strict=True)]
+        quantized = layout.restore(torch.cat(parts, -1).reshape(-1, self.dim)).to(x.dtype)
         indices = torch.stack([out.indices for out in outs])
         nothing = quantized.new_zeros((), dtype=torch.float32)
         loss = torch.stack([getattr(out, "loss", nothing) for out in outs])
         if not return_all_codes:
             return Quantized(quantized, indices, loss)
-        codes = torch.stack([out.all_codes for out in outs])
-        return QuantizedWithCodes(quantized, indices, loss, codes.movedim(-1, 2 + layout.channel_dim))
+        codes = torch.stack([out.all_codes.movedim(axis, -1) for out, axis in zip(outs, axes, strict=True)])
+        return QuantizedWithCodes(quantized, indices, loss, codes.movedim(-1, self._axis(self, layout)))
 
     def encode(self, x: Tensor, *, mask: Tensor | None = None, lens: Tensor | None = None, **call: Any) -> Tensor:
         """Indices (G, ...) of ``x``; changes nothing. ``**call`` is the groups' own, such as ``n_quantizers``."""
         rows, valid, layout = self._rows(x, mask, lens, count=False)
         counted = valid.reshape(layout.positions)
-        parts = zip(self.members, self._split(rows), strict=True)
-        return torch.stack([group.encode(layout.arrange(part), mask=counted, **call) for group, part in parts])
+        found = []
+        for group, part in zip(self.members, self._split(rows), strict=True):
+            x_group = layout.arrange(part).movedim(-1, self._axis(group, layout))
+            found.append(group.encode(x_group, mask=counted, **call))
+        return torch.stack(found)
 
     def columns(self, indices: Tensor) -> tuple[Tensor, Layout]:
         """As ``Quantizer.columns``, of indices (G, ...)."""
-        if check_tensor("indices", indices).ndim == 0 or indices.shape[0] != len(self.groups):
-            raise bad_value("indices", f"a first axis of {len(self.groups)} groups", f"shape {tuple(indices.shape)}")
+        self._check_groups(check_tensor("indices", indices))
         found = [group.columns(part) for group, part in zip(self.members, indices, strict=True)]
-        positions = found[0][1].positions
-        axis = channel_axis(self.channel_dim, len(positions) + 1)
-        if axis is None:
-            raise bad_value("indices", f"positions around axis {self.channel_dim}", f"shape {tuple(indices.shape)}")
-        layout = Layout(positions, axis)
+        own = found[0][1]
+        layout = Layout(own.positions, self._axis(self, own, "indices") + len(own.positions) + 1)
         return torch.cat([columns for columns, _ in found], 1), layout
+
+    def _check_groups(self, indices: Tensor) -> None:
+        if indices.ndim == 0 or indices.shape[0] != len(self.groups):
+            raise bad_value("indices", f"a first axis of {len(self.groups)} groups", f"shape {tuple(indices.shape)}")
+
+    @staticmethod
+    def _axis(quantizer: Quantizer, layout: Layout, name: str = "x") -> int:
+        """Where a quantizer has the channels of tensors with these positions, counted from the end."""
+        rank = len(layout.positions) + 1
+        axis = channel_axis(quantizer.channel_dim, rank)
+        if axis is None:
+            raise bad_value(name, f"positions around a channel axis {quantizer.channel_dim}", f"{rank - 1} of them")
+        return axis - rank
 
     # --- on rows ----------------------------------------------------------------------------------------------------
 
@@ -134,8 +150,9 @@ class Grouped(Quantizer):
             parts = self._split(again)
             return torch.cat([step.through(part) for step, part in zip(steps, parts, strict=True)], 1)
 
-        code, indices = torch.cat([s.code for s in steps], 1), torch.cat([s.indices for s in steps], 1)
         counted = torch.stack([step.valid for step in steps]).all(0)
+        code = torch.cat([step.code for step in steps], 1)
+        indices = torch.where(counted[:, None], torch.cat([step.indices for step in steps], 1), -1)
         return Step(code, indices, torch.stack([step.loss for step in steps]), counted, through)
 
     def begin_(self, rows: Tensor, valid: Tensor, *, frozen: bool | None = None) -> None:
@@ -144,7 +161,8 @@ class Grouped(Quantizer):
 
     def encode_rows(self, rows: Tensor, valid: Tensor) -> Tensor:
         parts = zip(self.members, self._split(rows), strict=True)
-        return torch.cat([group.encode_rows(part, valid) for group, part in parts], 1)
+        found = torch.cat([group.encode_rows(part, valid) for group, part in parts], 1)
+        return torch.where((found >= 0).all(1)[:, None], found, -1)  # a group's projection may overflow
 
     def decode_rows(self, indices: Tensor) -> Tensor:
         parts = indices.chunk(len(self.groups), 1)

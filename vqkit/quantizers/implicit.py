@@ -9,14 +9,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqkit.codebook import Gradient
-from vqkit.errors import bad_value
+from vqkit.errors import ArgumentError, bad_value
 from vqkit.quantizers.base import Step
 from vqkit.quantizers.config import registered
+from vqkit.quantizers.estimators import GumbelStraightThrough, IndexBackpropagation
 from vqkit.quantizers.output import Quantized
 from vqkit.quantizers.vector import VectorQuantize
 from vqkit.shapes import check_int
 
 VALUES_PER_BLOCK = 2**22
+# Options of ``VectorQuantize`` that an implicit codebook has no use for, and the one value they may have.
+_FIXED_OPTIONS: dict[str, Any] = {
+    "codebook_dim": None,
+    "heads": 1,
+    "project": False,
+    "bridge": None,
+    "vq_bridge": None,
+    "stochastic_sample_codes": False,
+    "return_zeros_for_masked_padding": True,
+}
 
 
 class CodeNet(nn.Module):
@@ -55,7 +66,7 @@ class ImplicitVQ(VectorQuantize):
         dim, codebook_size: as of ``VectorQuantize``. dim_hidden: width within the blocks (2·dim by default).
         depth: residual blocks. preselect: run the network on so many codes only, those whose table vectors are nearest
             (as QINCo2 does with a cheap codebook); None: on all, in blocks.
-        **options: of ``VectorQuantize``, but for heads, projections, cosine, EMA and what draws codes.
+        **options: of ``VectorQuantize``, but for heads, projections, EMA, other metrics, and what draws or mixes codes.
 
     Example:
         >>> vq = ImplicitVQ(dim=8, codebook_size=16)
@@ -77,39 +88,42 @@ class ImplicitVQ(VectorQuantize):
         preselect: int | None = None,
         **options: Any,
     ):
-        for name in ("codebook_dim", "heads", "stochastic_sample_codes", "bridge", "vq_bridge"):
-            if options.get(name):
-                raise bad_value(name, "nothing beside an implicit codebook", options[name])
+        for name, value in _FIXED_OPTIONS.items():
+            if options.get(name, value) != value:
+                raise bad_value(name, f"{value} for an implicit codebook", options[name])
         if not any(name in options for name in ("update", "learnable_codebook")):
             options = options | {"update": Gradient()}
         super().__init__(dim, codebook_size, **options)
-        if not self.book.update.by_gradient or self.book.metric == "cosine":
+        if not self.book.update.by_gradient or self.book.metric != "euclidean":
             raise bad_value("update, metric", "Gradient and 'euclidean' with an implicit codebook", f"{self.book}")
+        if isinstance(self.estimator, (GumbelStraightThrough, IndexBackpropagation)):
+            raise ArgumentError(f"estimator: expected one that takes the nearest code, got {self.estimator}")
         hidden = 2 * dim if dim_hidden is None else check_int("dim_hidden", dim_hidden)
         self.net = CodeNet(dim, hidden, check_int("depth", depth, 0))
         self.preselect = None if preselect is None else min(check_int("preselect", preselect), codebook_size)
         own = {"dim_hidden": dim_hidden, "depth": depth, "preselect": preselect}
         self._arguments = {"dim": dim, "codebook_size": codebook_size, **own, **options}
 
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - what else a table can do, a network cannot
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - rows have codes of their own
         self,
         x: Tensor,
         *,
         mask: Tensor | None = None,
         lens: Tensor | None = None,
         freeze_codebook: bool | None = None,
-        accum_ema_update: bool = False,
     ) -> Quantized:
-        """Quantize ``x``, with a context of zero; in training mode also learn.
+        """Quantize ``x``; in training mode also learn.
 
         Args:
             mask: bool, the shape of ``x`` without channels. lens: int64 (B,), rows that count of each x (B, n, dim).
-            freeze_codebook: overrides the constructor's, for the table and the network.
-            accum_ema_update: keep this step's statistics for the next one.
+            freeze_codebook: overrides the constructor's; neither table nor network learn.
         """
-        rows, valid, layout = self._rows(x, mask, lens, count=self.training)
-        step = self.step(rows, valid, frozen=freeze_codebook, more=accum_ema_update)
-        return self._returned(step, rows, layout, x.dtype)
+        return self._quantize(x, mask, lens, freeze_codebook)
+
+    def get_codes_from_indices(self, indices: Tensor) -> Tensor:
+        """The codes that the network makes, (..., dim), channels last."""
+        indices_N1, layout = self.columns(indices)
+        return layout.arrange(torch.where(indices_N1 >= 0, self.decode_rows(indices_N1), 0))
 
     def step(
         self,
@@ -140,7 +154,8 @@ class ImplicitVQ(VectorQuantize):
         return Step(made.q[0], made.indices, made.loss, entered.valid, through)
 
     def encode_rows(self, rows: Tensor, valid: Tensor, context: Tensor | None = None) -> Tensor:
-        found, _ = self._search(rows.detach().float(), self.book.codes()[0].detach(), _context(rows, context), 1)
+        x_ND, codes_KD = self.book.prepare(rows), self.book.codes()[0].detach()
+        found, _ = self._search(x_ND, codes_KD, _context(rows, context), 1)
         return torch.where(valid[:, None], found, -1)
 
     def decode_rows(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
@@ -151,9 +166,8 @@ class ImplicitVQ(VectorQuantize):
         self, rows: Tensor, valid: Tensor, count: int, context: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         del valid
-        found, squared = self._search(
-            rows.float(), self.book.codes()[0].detach(), _context(rows, context), min(count, self.codebook_size)
-        )
+        x_ND, codes_KD = self.book.prepare(rows), self.book.codes()[0].detach()
+        found, squared = self._search(x_ND, codes_KD, _context(rows, context), min(count, self.codebook_size))
         return squared, found[..., None]
 
     @torch.no_grad()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vqkit import functional
 from vqkit.codebook import Codebook, EvenlySpaced, Fixed, Gradient, InPlace
+from vqkit.codebook.fit import place_from_rows_
 from vqkit.codebook.update import Update
 from vqkit.errors import ArgumentError, bad_value
 from vqkit.functional.scalar import check_grid
@@ -155,6 +156,13 @@ class LatentQuantize(LevelQuantizer):
     def values(self, levels: Tensor) -> Tensor:
         pairs = zip(self.books, self._columns(levels), strict=True)
         return torch.cat([book.take(level_1M1[..., 0]) for book, level_1M1 in pairs], -1).reshape(levels.shape)
+
+    @torch.no_grad()
+    def fit_rows_(self, rows: Tensor, *, method: str, iters: int) -> None:
+        valid = torch.ones(rows.shape[0], dtype=torch.bool, device=rows.device)
+        coordinates, _ = self._enter(rows, valid, count=False)
+        for book, x_1M1 in zip(self.books, self._columns(coordinates), strict=True):
+            place_from_rows_(book, list(book.prepare(x_1M1)), method, iters)
 
     @property
     def tables(self) -> list[Tensor]:

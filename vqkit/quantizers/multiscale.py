@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from vqkit import functional
-from vqkit.codebook import Codebook
 from vqkit.codebook.window import UsageWindow
 from vqkit.errors import bad_type, bad_value
 from vqkit.functional.lookup import check_code_range
@@ -18,10 +17,11 @@ from vqkit.functional.resample import MODES, area_down, upsample
 from vqkit.layout import Layout, MapLayout, to_maps
 from vqkit.quantizers.base import Quantizer, Step
 from vqkit.quantizers.config import registered
-from vqkit.quantizers.estimators import Estimator, StraightThrough, estimate
+from vqkit.quantizers.estimators import Estimator, StraightThrough, check_estimator, estimate
 from vqkit.quantizers.output import Quantized
 from vqkit.quantizers.phi import Phis
 from vqkit.quantizers.scales import Size, parse_scales
+from vqkit.quantizers.stage_checks import quantizers_in
 from vqkit.quantizers.stage_dropout import DropoutClock, StageDropout
 from vqkit.shapes import check_choice, check_indices, check_number, check_shape
 
@@ -88,6 +88,7 @@ class MultiScale(Quantizer):
     """
 
     index_axis = True
+    row_wise = False
     quantizers: Sequence[Quantizer]
     windows: Sequence[UsageWindow]
 
@@ -109,25 +110,22 @@ class MultiScale(Quantizer):
         usage_window: int = 65_536,
     ):
         given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        self.shared = isinstance(quantizer, Quantizer)
-        each = [quantizer] if isinstance(quantizer, Quantizer) else _one_a_scale(quantizer, len(scales))
+        parsed = parse_scales(scales, size, spatial_axes)
+        S = len(parsed.sizes)
+        shared = isinstance(quantizer, Quantizer)
+        each = quantizers_in("quantizer", [quantizer]) if shared else _one_a_scale(quantizer, S)
         super().__init__(each[0].dim, channel_dim)
         self._arguments = given
-        self.scales = parse_scales(scales, size, spatial_axes)
-        S = len(self.scales.sizes)
+        self.shared, self.scales = shared, parsed
         self.axis = _checked_axis(channel_dim, self.scales.axes + 2)
-        if any(q.conditioned or isinstance(q, MultiScale) for q in each):
+        if any(q.conditioned for q in each):
             raise bad_value("quantizer", "one that quantizes each row by itself", type(each[0]).__name__)
-        if estimator is not None and not callable(estimator):
-            raise bad_type("estimator", "an estimator of vqkit.quantizers, such as Rotation()", estimator)
-        if dropout is not None and not isinstance(dropout, StageDropout):
-            raise bad_type("dropout", "a StageDropout or None", dropout)
         self.quantizers = nn.ModuleList(each)  # pyright: ignore[reportAttributeAccessIssue]
         self.phis = Phis(self.dim, self.scales.axes, S, quant_resi, share_quant_resi)
         self.interpolation = check_choice("interpolation", interpolation, MODES)
         self.beta = check_number("commitment_weight", commitment_weight, 0)
         self.gamma = check_number("fit_weight", fit_weight, 0)
-        self.estimator: Estimator = estimator or StraightThrough()
+        self.estimator = StraightThrough() if estimator is None else check_estimator("estimator", estimator)
         self.dropout = None if dropout is None else DropoutClock(dropout, S)
         windows = (UsageWindow(len(q.index_sizes), max(q.index_sizes), usage_window) for q in self._each())
         self.windows = nn.ModuleList(windows)  # pyright: ignore[reportAttributeAccessIssue]
@@ -186,7 +184,7 @@ class MultiScale(Quantizer):
     ) -> Step:
         x, S = self._maps(rows), len(self.scales.sizes)
         learning = self.training and not frozen
-        if learning and not all(book.placed for book in self.modules() if isinstance(book, Codebook)):
+        if learning and not self.begun:
             self.begin_(rows, valid, frozen=frozen)
         kept_B = None if self.dropout is None or not self.training else self.dropout.kept_(len(rows), tick=learning)
         chosen = [None] * S if given is None else self.scales.columns(given, self._width)
@@ -371,15 +369,14 @@ def _fitted(quantizer: Quantizer, step: Step, tokens: Tensor) -> Tensor:
     return functional.straight_through(step.through(tokens.detach()), step.code.detach())
 
 
-def _one_a_scale(quantizers: object, scales: int) -> list[Quantizer]:
-    if not isinstance(quantizers, Sequence) or not all(isinstance(q, Quantizer) for q in quantizers):
-        raise bad_type("quantizer", "a vqkit quantizer, or a sequence of them", quantizers)
+def _one_a_scale(value: object, scales: int) -> list[Quantizer]:
+    quantizers = quantizers_in("quantizer", value)
     if len(quantizers) != scales or len({id(q) for q in quantizers}) != scales:
         raise bad_value("quantizer", f"one, or a different one for each of {scales} scales", f"{len(quantizers)}")
     shapes = {(q.dim, len(q.index_sizes), q.index_axis) for q in quantizers}
     if len(shapes) > 1:
         raise bad_value("quantizer", "one width and as many indices a row at every scale", sorted(shapes))
-    return list(quantizers)
+    return quantizers
 
 
 def _checked_axis(channel_dim: object, rank: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vqkit import functional
+from vqkit.errors import bad_type
 from vqkit.functional.losses import masked_mean
 from vqkit.quantizers.output import LossBreakdown
 from vqkit.shapes import check_int, check_number
@@ -48,6 +49,13 @@ class Objective(Protocol):
     def __call__(self, step: Assignment) -> Tensor:
         """The unweighted term, () float32."""
         ...
+
+
+def check_objectives(name: str, value: object) -> None:
+    """Raise unless ``value`` is a sequence of objectives, not of their classes."""
+    terms = value if isinstance(value, Sequence) and not isinstance(value, str) else [None]
+    if any(isinstance(term, type) or not hasattr(term, "term") for term in terms):
+        raise bad_type(name, "a sequence of objectives of vqkit.quantizers, such as (Commitment(),)", value)
 
 
 @dataclass(frozen=True)

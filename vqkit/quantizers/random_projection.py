@@ -38,6 +38,7 @@ class RandomProjectionQuantizer(Quantizer):
     """
 
     straight = False
+    row_wise = False
 
     def __init__(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, overload
 
@@ -10,19 +9,26 @@ import torch
 from torch import Tensor, nn
 
 from vqkit import functional
-from vqkit.codebook import Codebook
 from vqkit.errors import ArgumentError, bad_value
-from vqkit.functional.lookup import check_code_range
-from vqkit.layout import Layout, layout_of_indices
+from vqkit.layout import Layout
+from vqkit.quantizers.bandwidth import fitting_stages
 from vqkit.quantizers.base import Quantizer, Step
-from vqkit.quantizers.beam import Beams, beam_search, extended, start_of
+from vqkit.quantizers.beam import beam_search
 from vqkit.quantizers.config import registered
-from vqkit.quantizers.estimators import Estimator, GumbelStraightThrough, IndexBackpropagation, estimate
+from vqkit.quantizers.estimators import (
+    Estimator,
+    GumbelStraightThrough,
+    IndexBackpropagation,
+    check_estimator,
+    estimate,
+)
 from vqkit.quantizers.output import Quantized, QuantizedWithCodes
 from vqkit.quantizers.projections import Projections
-from vqkit.quantizers.stage_checks import check_options, check_stages, checked_weights, common_estimator
+from vqkit.quantizers.stage_checks import check_beam, check_options, check_stages, checked_weights, common_estimator
+from vqkit.quantizers.stage_codes import code_of, codes_of, context_of, prefix_columns
 from vqkit.quantizers.stage_dropout import DropoutClock, StageDropout
-from vqkit.shapes import check_indices, check_int, check_number, check_shape
+from vqkit.quantizers.stage_fit import fit_stages_
+from vqkit.shapes import check_indices, check_int, check_shape
 
 
 class Chain(NamedTuple):
@@ -85,8 +91,7 @@ class Residual(Quantizer):
         estimator: Estimator | None = None,
     ):
         shared = isinstance(stages, Quantizer)
-        made = [stages] if isinstance(stages, Quantizer) else list(stages)
-        check_stages(made, shared, num_quantizers)
+        made = check_stages([stages] if isinstance(stages, Quantizer) else stages, shared, num_quantizers)
         super().__init__(made[0].dim if dim is None else dim, channel_dim, rank)
         self.num_quantizers = check_int("num_quantizers", num_quantizers) if shared else len(made)
         self.shared = shared
@@ -95,12 +100,13 @@ class Residual(Quantizer):
         self.projections = Projections(self.dim, self.inner)
         self.bends = not all(stage.straight for stage in made)
         self.straight = not self.bends and not self.projections.projects
-        self.estimator = common_estimator(made) if estimator is None else estimator
+        self.estimator = common_estimator(made) if estimator is None else check_estimator("estimator", estimator)
         self.nu = float(getattr(made[0], "nu", 0.0))
         if isinstance(self.estimator, (GumbelStraightThrough, IndexBackpropagation)):
             raise ArgumentError("estimator: a residual crosses all stages at once, which one softmax cannot")
-        self.beam_size = check_int("beam_size", beam_size)
-        self.eval_beam_size = self.beam_size if eval_beam_size is None else check_int("eval_beam_size", eval_beam_size)
+        self.beam_size = check_beam("beam_size", beam_size, made)
+        wide = self.beam_size if eval_beam_size is None else eval_beam_size
+        self.eval_beam_size = check_beam("eval_beam_size", wide, made)
         self.loss_weights = checked_weights(loss_weights, self.num_quantizers)
         self.recorder: Callable[[Tensor, Tensor], None] | None = None
         self.dropout = None if dropout is None else DropoutClock(dropout, self.num_quantizers)
@@ -149,20 +155,21 @@ class Residual(Quantizer):
         sample_codebook_temp: float | None = None,
         indices: Tensor | None = None,
     ) -> Quantized | QuantizedWithCodes:
-        rows, valid, layout = self._rows(x, mask, lens, count=self.training)
         stages = self.ordered(n_quantizers)
+        beam = self._beam(stages, beam_size)
         options: dict[str, Any] = {} if sample_codebook_temp is None else {"temperature": sample_codebook_temp}
+        options |= {} if indices is None else {"targets": indices}
+        check_options(stages, options)
+        rows, valid, layout = self._rows(x, mask, lens, count=self.training)
         if indices is not None:
             options["targets"] = self._targets(indices, layout, stages)
-        check_options(stages, options)
-        samples = layout.positions[0] if layout.positions else 1
         chain = self._chain(
             rows,
             valid,
             stages,
             frozen=freeze_codebook,
-            beam=beam_size,
-            kept=self._kept(len(stages), samples, rows.shape[0], freeze_codebook),
+            beam=beam,
+            kept=self._kept(len(stages), layout.samples, rows.shape[0], freeze_codebook),
             options=options,
         )
         quantized = torch.where(chain.valid[:, None], self._through(chain, chain.entered), 0)
@@ -195,21 +202,8 @@ class Residual(Quantizer):
         return layout.arrange(self._encode(rows, valid, self.ordered(n_quantizers)))
 
     def stages_within(self, bandwidth: float, frame_rate: float) -> int:
-        """How many stages fit into ``bandwidth`` kbit/s at ``frame_rate`` Hz, log₂ K bits a stage (EnCodec, §3.4).
-
-        Raises:
-            ArgumentError: not even the first does.
-        """
-        check_number("frame_rate", frame_rate, 0, open_low=True)
-        budget = check_number("bandwidth", bandwidth, 0) * 1000 / frame_rate
-        used, fitting = 0.0, 0
-        for stage in self.ordered():
-            used += sum(math.log2(size) for size in stage.index_sizes)
-            fitting += used <= budget + 1e-9
-        if fitting == 0:
-            first = sum(math.log2(size) for size in self.ordered(1)[0].index_sizes) * frame_rate / 1000
-            raise bad_value("bandwidth", f"at least the {first:g} kbit/s of one stage", bandwidth)
-        return fitting
+        """How many stages fit into ``bandwidth`` kbit/s at ``frame_rate`` vectors a second; raises if none does."""
+        return fitting_stages([stage.index_sizes for stage in self.ordered()], bandwidth, frame_rate)
 
     # --- on rows ----------------------------------------------------------------------------------------------------
 
@@ -231,7 +225,8 @@ class Residual(Quantizer):
         stages = self.ordered()
         samples = rows.shape[0] if samples is None else samples
         kept = self._kept(len(stages), samples, rows.shape[0], frozen)
-        chain = self._chain(rows, valid, stages, frozen=frozen, kept=kept, given=given, more=more)
+        beam = self._beam(stages)
+        chain = self._chain(rows, valid, stages, frozen=frozen, beam=beam, kept=kept, given=given, more=more)
 
         def through(again: Tensor) -> Tensor:
             return self._through(chain, chain.entered if again is rows else self._enter(again, valid)[0])
@@ -246,43 +241,26 @@ class Residual(Quantizer):
         total = torch.zeros_like(entered)
         for stage in self.members:
             stage.begin_(entered - total, valid, frozen=frozen)
-            context = {"context": total} if stage.conditioned else {}
-            indices = stage.encode_rows(entered - total, valid, **context)
-            total = total + self._code(stage, indices, total)
+            indices = stage.encode_rows(entered - total, valid, **context_of(stage, total))
+            total = total + code_of(stage, indices, total)
 
     def encode_rows(self, rows: Tensor, valid: Tensor) -> Tensor:
         return self._encode(rows, valid, self.ordered())
 
     def decode_rows(self, indices: Tensor) -> Tensor:
         total = torch.zeros(indices.shape[0], self.inner, device=indices.device)
-        for code in self._codes(indices):
+        for code in codes_of(self.ordered(), indices):
             total = total + code
         return self.projections.outward(total)
 
-    @torch.no_grad()
     def fit_rows_(self, rows: Tensor, *, method: str, iters: int) -> None:
-        """Stage after stage, from what the stages before leave: of the ``eval_beam_size`` best sums, not of the best
-        alone, so that a beam search finds codes for what it follows. A shared table: from the rows, then from what it
-        leaves of them at every stage.
-        """
-        valid = torch.ones(rows.shape[0], dtype=torch.bool, device=rows.device)
-        beams, entering, generator = start_of(rows), [], torch.Generator().manual_seed(0)
-        for number, stage in enumerate(self.ordered()):
-            entering.append((rows[:, None] - beams.totals).flatten(0, 1))
-            if number == 0 or not self.shared:
-                drawn = torch.randperm(len(entering[-1]), generator=generator)[: len(rows)].to(rows.device)
-                stage.fit_rows_(entering[-1][drawn], method=method, iters=iters)
-            if number + 1 < self.num_quantizers:
-                beams = self._grown(beams, stage, rows, valid)
-        if self.shared:
-            everything = torch.cat(entering)
-            drawn = torch.randperm(len(everything), generator=generator)[: len(rows)].to(rows.device)
-            self.members[0].fit_rows_(everything[drawn], method=method, iters=iters)
+        how = {"shared": self.shared, "width": self.eval_beam_size, "method": method, "iters": iters}
+        fit_stages_(self.ordered(), rows, **how)
 
     def get_codes_from_indices(self, indices: Tensor) -> Tensor:
         """Each stage's code (Q, ...), with the stages' width along the channel axis; of any prefix of stages."""
         columns, layout = self.columns(indices)
-        return torch.stack([layout.restore(code) for code in self._codes(columns)])
+        return torch.stack([layout.restore(code) for code in codes_of(self.ordered(), columns)])
 
     def get_output_from_indices(self, indices: Tensor) -> Tensor:
         """``decode`` under its other name."""
@@ -290,13 +268,7 @@ class Residual(Quantizer):
 
     def columns(self, indices: Tensor) -> tuple[Tensor, Layout]:
         """As ``Quantizer.columns``; the last axis may hold any prefix of the stages."""
-        widths = [len(stage.index_sizes) for stage in self.ordered()]
-        prefixes = [sum(widths[: i + 1]) for i in range(len(widths))]
-        got = indices.shape[-1] if isinstance(indices, Tensor) and indices.ndim else None
-        if got is not None and got not in prefixes:
-            raise bad_value("indices", f"a last axis of at most {prefixes[-1]}, a prefix of the stages", f"{got}")
-        columns, layout = layout_of_indices(indices, self.channel_dim, got)
-        return check_code_range(columns, self.index_sizes[:got]), layout
+        return prefix_columns(indices, self.channel_dim, self.ordered())
 
     # --- the chain --------------------------------------------------------------------------------------------------
 
@@ -326,7 +298,7 @@ class Residual(Quantizer):
         stages: list[Quantizer],
         *,
         frozen: bool | None = None,
-        beam: int | None = None,
+        beam: int = 1,
         kept: Tensor | None = None,
         given: Tensor | None = None,
         more: bool = False,
@@ -335,8 +307,9 @@ class Residual(Quantizer):
         entered, valid = self._enter(rows, valid)
         if self.recorder is not None:
             self.recorder(entered[None], valid[None])
-        beam = self._beam() if beam is None else check_int("beam_size", beam)
         if given is None and beam > 1:
+            if self.training and not frozen and not self.begun:
+                self.begin_(rows, valid, frozen=frozen)  # a search chooses among codes that are where they belong
             given = beam_search(stages, entered.detach(), valid, beam, kept)
         options = options or {}
         targets = options.pop("targets", None)
@@ -345,7 +318,7 @@ class Residual(Quantizer):
             width = len(stage.index_sizes)
             part = slice(column, column + width)
             own = {} if targets is None else {"targets": targets[:, part]}
-            own |= {"context": total.detach()} if stage.conditioned else {}
+            own |= context_of(stage, total.detach())
             step = stage.step(
                 entered - total.detach(),
                 valid if kept is None else valid & (kept > number),
@@ -374,55 +347,31 @@ class Residual(Quantizer):
         return self.projections.outward(y)
 
     def _losses(self, chain: Chain) -> Tensor:
-        losses = torch.stack([step.loss for step in chain.steps])
+        losses = torch.stack([step.loss.sum() for step in chain.steps])
         return losses if self.loss_weights is None else losses * losses.new_tensor(self.loss_weights[: len(losses)])
 
     @torch.no_grad()
     def _encode(self, rows: Tensor, valid: Tensor, stages: list[Quantizer]) -> Tensor:
         entered, valid = self._enter(rows, valid)
-        if self._beam() > 1:
-            return torch.where(valid[:, None], beam_search(stages, entered, valid, self._beam()), -1)
+        beam = self._beam(stages)
+        if beam > 1:
+            return torch.where(valid[:, None], beam_search(stages, entered, valid, beam), -1)
         total, columns = torch.zeros_like(entered), []
         for stage in stages:
-            context = {"context": total} if stage.conditioned else {}
-            indices = stage.encode_rows(entered - total, valid, **context)
+            indices = stage.encode_rows(entered - total, valid, **context_of(stage, total))
             columns.append(indices)
-            total = total + self._code(stage, indices, total)
+            total = total + code_of(stage, indices, total)
         return torch.cat(columns, 1)
-
-    def _code(self, stage: Quantizer, indices: Tensor, total: Tensor) -> Tensor:
-        """A stage's code (N, D), zero where it has no index."""
-        context = {"context": total} if stage.conditioned else {}
-        return torch.where((indices >= 0).any(1)[:, None], stage.decode_rows(indices, **context), 0).float()
-
-    def _codes(self, columns: Tensor) -> list[Tensor]:
-        """The codes (N, D) of a prefix of stages, each as the forward added it."""
-        total = torch.zeros(columns.shape[0], self.inner, device=columns.device)
-        codes, column = [], 0
-        for stage in self.ordered():
-            part = columns[:, column : column + len(stage.index_sizes)]
-            if part.shape[1] == 0:
-                break
-            codes.append(self._code(stage, part, total))
-            total = total + codes[-1]
-            column += part.shape[1]
-        return codes
 
     def _targets(self, indices: Tensor, layout: Layout, stages: list[Quantizer]) -> Tensor:
         width = sum(len(stage.index_sizes) for stage in stages)
         check_shape("indices", check_indices("indices", indices), (*layout.positions, width))
         return self.columns(indices)[0]
 
-    def _grown(self, beams: Beams, stage: Quantizer, rows: Tensor, valid: Tensor) -> Beams:
-        """One stage more, for fitting: a beam where stages can propose, the stage's own choice where they cannot."""
-        if self.eval_beam_size > 1:
-            return extended(beams, stage, rows, valid, self.eval_beam_size)
-        total = beams.totals[:, 0]
-        context = {"context": total} if stage.conditioned else {}
-        indices = stage.encode_rows(rows - total, valid, **context)
-        return Beams((total + self._code(stage, indices, total))[:, None], indices[:, None])
-
-    def _beam(self) -> int:
+    def _beam(self, stages: Sequence[Quantizer], given: int | None = None) -> int:
+        """How many sums a search follows now: those of a call, or as constructed."""
+        if given is not None:
+            return check_beam("beam_size", given, stages)
         return self.beam_size if self.training else self.eval_beam_size
 
     # --- usage ------------------------------------------------------------------------------------------------------
@@ -441,7 +390,7 @@ class Residual(Quantizer):
         """How many stages each row keeps (N,), or None for all."""
         if self.dropout is None or not self.training or stages < self.num_quantizers:
             return None
-        if not all(book.placed for book in self.modules() if isinstance(book, Codebook)):
+        if not self.begun:
             return None  # every stage needs the batch that places its codes
         return self.dropout.kept_(samples, tick=not frozen).repeat_interleave(rows // max(1, samples))
 

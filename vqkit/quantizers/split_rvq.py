@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from vqkit.errors import bad_value
-from vqkit.functional.lookup import check_code_range
-from vqkit.layout import Layout, layout_of_indices
+from vqkit.layout import Layout
 from vqkit.quantizers.base import Quantizer, Step
 from vqkit.quantizers.config import registered
 from vqkit.quantizers.output import Quantized
 from vqkit.quantizers.residual_vq import ResidualVQ
+from vqkit.quantizers.stage_checks import checked_weights
+from vqkit.quantizers.stage_codes import prefix_columns
 from vqkit.quantizers.stage_options import sorted_options
 from vqkit.shapes import check_int
 
@@ -31,7 +32,8 @@ class SplitResidualVQ(Quantizer):
         dim: width of the input. num_quantizers: all stages Q. codebook_size: codes of a stage.
         codebook_dim: width within the projections, which may not be left out: two halves that quantize the very same
             vectors would say everything twice. n_semantic: how many stages are semantic.
-        **options: of ``ResidualVQ``, for both; quantizer dropout for the acoustic one alone.
+        **options: of ``ResidualVQ``, for both; quantizer dropout for the acoustic one alone, and ``loss_weights`` for
+            all Q stages.
 
     Example:
         >>> rvq = SplitResidualVQ(dim=16, num_quantizers=4, codebook_size=32, codebook_dim=8)
@@ -41,7 +43,6 @@ class SplitResidualVQ(Quantizer):
     """
 
     index_axis = True
-
     straight = False
 
     def __init__(
@@ -62,9 +63,11 @@ class SplitResidualVQ(Quantizer):
             raise bad_value("n_semantic", f"less than the {num_quantizers} stages", n_semantic)
         outer, own = sorted_options(options, layout_only=True)
         super().__init__(dim, **outer)
-        steady = {name: value for name, value in own.items() if not name.startswith("quantize_dropout")}
-        self.rvq_first = ResidualVQ(dim, n_semantic, codebook_size, codebook_dim, **steady)
-        self.rvq_rest = ResidualVQ(dim, num_quantizers - n_semantic, codebook_size, codebook_dim, **own)
+        weights = checked_weights(own.pop("loss_weights", None), num_quantizers) or (1.0,) * num_quantizers
+        steady = {name: value for name, value in own.items() if "dropout" not in name}
+        sizes = {"codebook_size": codebook_size, "codebook_dim": codebook_dim}
+        self.rvq_first = ResidualVQ(dim, n_semantic, **sizes, loss_weights=weights[:n_semantic], **steady)
+        self.rvq_rest = ResidualVQ(dim, num_quantizers - n_semantic, **sizes, loss_weights=weights[n_semantic:], **own)
         self.num_quantizers, self.n_semantic = num_quantizers, n_semantic
         given = {"num_quantizers": num_quantizers, "codebook_size": codebook_size, "codebook_dim": codebook_dim}
         self._arguments = {"dim": dim, **given, "n_semantic": n_semantic, **options}
@@ -78,7 +81,9 @@ class SplitResidualVQ(Quantizer):
         freeze_codebook: bool | None = None,
     ) -> Quantized:
         """Quantize ``x``; in training mode also learn. ``mask``, ``lens``, ``freeze_codebook``: as of ``Residual``."""
-        return self._quantize(x, mask, lens, freeze_codebook)
+        rows, valid, layout = self._rows(x, mask, lens, count=self.training)
+        step = self.step(rows, valid, frozen=freeze_codebook, samples=layout.samples)
+        return self._returned(step, rows, layout, x.dtype)
 
     def encode(
         self, x: Tensor, *, mask: Tensor | None = None, lens: Tensor | None = None, n_quantizers: int | None = None
@@ -87,18 +92,27 @@ class SplitResidualVQ(Quantizer):
         if n_quantizers is not None and check_int("n_quantizers", n_quantizers) > self.num_quantizers:
             raise bad_value("n_quantizers", f"at most the {self.num_quantizers} stages there are", n_quantizers)
         rows, valid, layout = self._rows(x, mask, lens, count=False)
-        return layout.arrange(self.encode_rows(rows, valid)[:, : None if n_quantizers is None else n_quantizers])
+        columns = sum(len(stage.index_sizes) for stage in self._stages[:n_quantizers])
+        return layout.arrange(self.encode_rows(rows, valid)[:, :columns])
 
     def semantic(self, indices: Tensor) -> Tensor:
-        """What the semantic stages alone decode to: indices (..., Q) to (..., dim)."""
-        self.columns(indices)
-        return self.rvq_first.decode(indices[..., : self.n_semantic])
+        """What the semantic stages alone decode to: indices (..., Q) to (..., dim), channels along their axis."""
+        columns, layout = self.columns(indices)
+        first, _ = self._halves(columns)
+        return layout.restore(torch.where((first >= 0).any(1)[:, None], self.rvq_first.decode_rows(first), 0))
 
     def columns(self, indices: Tensor) -> tuple[Tensor, Layout]:
         """As ``Quantizer.columns``; the last axis may hold any prefix of the stages."""
-        got = indices.shape[-1] if isinstance(indices, Tensor) and indices.ndim else 0
-        columns, layout = layout_of_indices(indices, self.channel_dim, min(max(got, 1), self.num_quantizers))
-        return check_code_range(columns, self.index_sizes[:got]), layout
+        return prefix_columns(indices, self.channel_dim, self._stages)
+
+    @property
+    def _stages(self) -> list[Quantizer]:
+        return self.rvq_first.ordered() + self.rvq_rest.ordered()
+
+    def _halves(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Columns (N, I) of the semantic stages, and of the others."""
+        width = len(self.rvq_first.index_sizes)
+        return indices[:, :width], indices[:, width:]
 
     # --- on rows ----------------------------------------------------------------------------------------------------
 
@@ -114,26 +128,37 @@ class SplitResidualVQ(Quantizer):
         frozen: bool | None = None,
         given: Tensor | None = None,
         more: bool = False,
+        samples: int | None = None,
     ) -> Step:
-        columns = (None, None) if given is None else (given[:, : self.n_semantic], given[:, self.n_semantic :])
-        first = self.rvq_first.step(rows, valid, frozen=frozen, given=columns[0], more=more)
-        rest = self.rvq_rest.step(rows, valid, frozen=frozen, given=columns[1], more=more)
+        """As ``Quantizer.step``, with ``loss`` (Q,); ``samples``: as of ``Residual.step``."""
+        given_first, given_rest = (None, None) if given is None else self._halves(given)
+        first = self.rvq_first.step(rows, valid, frozen=frozen, given=given_first, more=more, samples=samples)
+        rest = self.rvq_rest.step(rows, valid, frozen=frozen, given=given_rest, more=more, samples=samples)
+        counted = first.valid & rest.valid
 
         def through(again: Tensor) -> Tensor:
             return first.through(again) + rest.through(again)
 
-        indices = torch.cat([first.indices, rest.indices], 1)
+        indices = torch.where(counted[:, None], torch.cat([first.indices, rest.indices], 1), -1)
         loss = torch.cat([first.loss, rest.loss])
-        return Step(first.code + rest.code, indices, loss, first.valid & rest.valid, through)
+        return Step(first.code + rest.code, indices, loss, counted, through)
+
+    def begin_(self, rows: Tensor, valid: Tensor, *, frozen: bool | None = None) -> None:
+        for half in (self.rvq_first, self.rvq_rest):
+            half.begin_(rows, valid, frozen=frozen)
+
+    def fit_rows_(self, rows: Tensor, *, method: str, iters: int) -> None:
+        for half in (self.rvq_first, self.rvq_rest):
+            half.fit_rows_(rows, method=method, iters=iters)
 
     def encode_rows(self, rows: Tensor, valid: Tensor) -> Tensor:
-        return torch.cat([self.rvq_first.encode_rows(rows, valid), self.rvq_rest.encode_rows(rows, valid)], 1)
+        found = torch.cat([half.encode_rows(rows, valid) for half in (self.rvq_first, self.rvq_rest)], 1)
+        return torch.where((found >= 0).all(1)[:, None], found, -1)  # the projection of one half may overflow
 
     def decode_rows(self, indices: Tensor) -> Tensor:
-        first = self.rvq_first.decode_rows(indices[:, : self.n_semantic])
-        if indices.shape[1] <= self.n_semantic:
-            return first
-        return first + self.rvq_rest.decode_rows(indices[:, self.n_semantic :])
+        first, rest = self._halves(indices)
+        values = self.rvq_first.decode_rows(first)
+        return values if rest.shape[1] == 0 else values + self.rvq_rest.decode_rows(rest)
 
     def usage(self) -> Tensor:
         """Of every stage: (Q,) float64."""

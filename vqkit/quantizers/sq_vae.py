@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vqkit.codebook import Codebook, Gradient, Normal
+from vqkit.codebook.fit import place_from_rows_
 from vqkit.codebook.init import Init
 from vqkit.errors import ArgumentError
 from vqkit.functional.estimators import straight_through
@@ -20,7 +21,7 @@ from vqkit.quantizers.base import Quantizer, Step
 from vqkit.quantizers.config import registered
 from vqkit.quantizers.estimators import refuse_estimator
 from vqkit.quantizers.output import Quantized
-from vqkit.shapes import check_choice, check_float, check_number, check_shape
+from vqkit.shapes import check_choice, check_float, check_int, check_number, check_shape
 
 DISTRIBUTIONS = {"gaussian": "euclidean", "vmf": "cosine"}
 
@@ -73,6 +74,7 @@ class SQVAE(Quantizer):
         given = {k: v for k, v in locals().items() if k not in ("self", "__class__") and v is not None}
         super().__init__(dim, channel_dim)
         self._arguments = given
+        check_int("codebook_size", codebook_size)
         metric = DISTRIBUTIONS[check_choice("distribution", distribution, list(DISTRIBUTIONS))]
         self.book = Codebook(
             codebook_size,
@@ -139,6 +141,9 @@ class SQVAE(Quantizer):
 
     def decode_rows(self, indices: Tensor) -> Tensor:
         return self.book.take(indices.t())[0]
+
+    def fit_rows_(self, rows: Tensor, *, method: str, iters: int) -> None:
+        place_from_rows_(self.book, [self.book.prepare(rows)], method, iters)
 
     @property
     def temperature(self) -> Tensor:

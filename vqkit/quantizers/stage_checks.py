@@ -2,28 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from vqkit.errors import bad_type, bad_value
 from vqkit.quantizers.base import Quantizer
 from vqkit.quantizers.estimators import Estimator, StraightThrough
-from vqkit.shapes import check_number
+from vqkit.shapes import check_int, check_number
 
 
-def check_stages(stages: list[Any], shared: bool, num_quantizers: int | None) -> None:
-    """Raise unless these are different quantizers of one width, and their number is known."""
-    if not stages or not all(isinstance(stage, Quantizer) for stage in stages):
-        raise bad_type("stages", "a quantizer, or a sequence of them", stages)
+def quantizers_in(name: str, value: object) -> list[Quantizer]:
+    """``value`` as a list of quantizers that others can be built of."""
+    made: list[Any] = list(value) if isinstance(value, Iterable) else []
+    if not made or not all(isinstance(quantizer, Quantizer) for quantizer in made):
+        raise bad_type(name, "a vqkit quantizer, or a sequence of them", value)
+    for quantizer in made:
+        if not quantizer.row_wise:
+            raise bad_value(
+                name, "one that quantizes each row by itself, into a vector of its space", type(quantizer).__name__
+            )
+    return made
+
+
+def check_stages(value: object, shared: bool, num_quantizers: int | None) -> list[Quantizer]:
+    """The stages, if they are different quantizers of one width, and their number is known."""
+    stages = quantizers_in("stages", value)
     if shared and num_quantizers is None:
         raise bad_value("num_quantizers", "how many stages share the one quantizer", None)
-    if not shared and num_quantizers not in (None, len(stages)):
+    if not shared and num_quantizers is not None and check_int("num_quantizers", num_quantizers) != len(stages):
         raise bad_value("num_quantizers", f"the {len(stages)} stages given, or None", num_quantizers)
     widths = sorted({stage.dim for stage in stages})
     if len(widths) > 1:
         raise bad_value("stages", "stages of one width", f"widths {widths}")
     if len({id(stage) for stage in stages}) < len(stages):
         raise bad_value("stages", "different quantizers; pass one and num_quantizers to share it", "one of them twice")
+    return stages
+
+
+def check_beam(name: str, width: object, stages: Sequence[Quantizer]) -> int:
+    """Return ``width`` if a search can follow so many sums of these stages' codes."""
+    if check_int(name, width) > 1:
+        for stage in stages:
+            if not stage.proposes:
+                raise bad_value(name, f"1, since {type(stage).__name__} does not search one table", width)
+            if getattr(stage, "stochastic", False):
+                raise bad_value(name, "1 beside stochastic_sample_codes, since a search draws nothing", width)
+    return check_int(name, width)
 
 
 def common_estimator(stages: list[Quantizer]) -> Estimator:
@@ -38,6 +62,8 @@ def checked_weights(weights: Sequence[float] | None, stages: int) -> tuple[float
     """One weight of at least zero for each stage, or None."""
     if weights is None:
         return None
+    if not isinstance(weights, Sequence) or isinstance(weights, str):
+        raise bad_type("loss_weights", "a sequence of numbers, one a stage", weights)
     if len(weights) != stages:
         raise bad_value("loss_weights", f"{stages}, one a stage", f"{len(weights)}")
     return tuple(check_number("loss_weights", weight, 0) for weight in weights)
@@ -45,6 +71,8 @@ def checked_weights(weights: Sequence[float] | None, stages: int) -> tuple[float
 
 def check_options(stages: list[Quantizer], options: dict[str, Any]) -> None:
     """Raise if a stage cannot take one of the options of this call."""
+    if "temperature" in options:
+        check_number("sample_codebook_temp", options["temperature"], 0)
     names = {"temperature": "sample_codebook_temp", "targets": "indices"}
     for option in options:
         for stage in stages:

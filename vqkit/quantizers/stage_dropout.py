@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vqkit import distributed
-from vqkit.errors import bad_value
+from vqkit.errors import bad_type, bad_value
 from vqkit.functional.hashing import hashed_uniform
 from vqkit.shapes import check_int, check_number
 
@@ -63,6 +63,8 @@ class DropoutClock(nn.Module):
 
     def __init__(self, dropout: StageDropout, stages: int):
         super().__init__()
+        if not isinstance(dropout, StageDropout):
+            raise bad_type("dropout", "a StageDropout or None", dropout)
         dropout.check(stages)
         self.dropout, self.stages = dropout, stages
         self.register_buffer("clock", torch.zeros((), dtype=torch.int64))

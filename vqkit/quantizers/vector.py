@@ -144,7 +144,7 @@ class VectorQuantize(Quantizer):
             window=usage_window,
             sync=sync_codebook,
         )
-        self.index_axis = heads > 1
+        self.index_axis, self.proposes = heads > 1, heads == 1
         self.straight = not self.slices.projects and not self.book.unit_codes
         self.estimator = policies.estimator
         self.stochastic = stochastic_sample_codes
@@ -309,8 +309,6 @@ class VectorQuantize(Quantizer):
         return self.slices.leave(self.book.take(self.slices.by_slice(indices)))
 
     def proposals(self, rows: Tensor, valid: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        if self.heads > 1:
-            return super().proposals(rows, valid, count)
         entered, codes = self._enter(rows, valid, count=False), self.book.codes()
         found_1NT, squared_1NT = search(
             entered.x.detach(), codes.detach(), self.book.metric, min(count, self.codebook_size)
