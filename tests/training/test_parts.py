@@ -117,15 +117,15 @@ def test_code_counts_leave_out_what_has_no_code():
     assert count_codes(indices[:0].flatten(), 4).tolist() == [0, 0, 0, 0]
 
 
-def add(meter, step, loss, counts=(1, 1)):
-    meter.add(step, torch.tensor(loss), torch.tensor(loss / 2), torch.tensor(loss / 4), torch.tensor(counts))
+def add(meter, step, loss, used=1.0, perplexity=2.0):
+    meter.add(step, *torch.tensor([loss, loss / 2, loss / 4, used, perplexity]))
 
 
 def test_the_meter_averages_since_the_last_flush():
     meter = TrainMeter()
     assert meter.flush() == {}
     add(meter, 1, 1.0)
-    add(meter, 2, 3.0, (4, 0))
+    add(meter, 2, 3.0, 0.5, 1.0)
     figures = meter.flush()
     assert figures["loss"] == 2
     assert figures["reconstruction"] == 1

@@ -31,6 +31,7 @@ def evaluate(
     from vqkit.models.files import write_text
     from vqkit.shapes import check_int
     from vqkit.training import evaluate
+    from vqkit.training.code_counts import index_sizes
     from vqkit.training.image_metrics import ImageMetrics
 
     check_int("--batch-size", batch_size)
@@ -47,9 +48,9 @@ def evaluate(
     scores = metrics.compute()
     about = {"model": model, "data": dataset.name, "split": split, "batch_size": batch_size}
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, json.dumps(about | figures(scores, codes, vqvae.quantizer.codebook_size), indent=2) + "\n")
+    write_text(out, json.dumps(about | figures(scores, codes, max(index_sizes(vqvae.quantizer))), indent=2) + "\n")
     usage = [
-        ("usage", f"{100 * codes.dataset_usage:.1f} % of {vqvae.quantizer.codebook_size} codes"),
+        ("usage", f"{100 * codes.dataset_usage:.1f} % of {max(index_sizes(vqvae.quantizer))} codes"),
         ("perplexity, whole split", f"{codes.dataset_perplexity:.2f}"),
         (f"perplexity, mean of batches of {batch_size}", f"{codes.batch_perplexity:.2f}"),
     ]

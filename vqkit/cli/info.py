@@ -63,11 +63,13 @@ def kernels() -> list[tuple[str, str]]:
 
 def describe(model: VQVAE) -> list[tuple[str, str]]:
     """A model's figures and its config."""
-    spec, size = model.spec, model.quantizer.codebook_size
-    places = math.prod(model.latent_shape)
-    per_code = math.log2(size)
+    from vqkit.training.code_counts import index_sizes
+
+    spec, sizes = model.spec, index_sizes(model.quantizer)
+    codes = math.prod(model.latent_shape)
+    per_code = sum(map(math.log2, sizes)) / len(sizes)
     raw = math.prod(spec.shape) * 8
-    saved = f"; 8-bit pixels take {raw:,}, {raw / (places * per_code):.1f} times as many" if per_code else ""
+    saved = f"; 8-bit pixels take {raw:,}, {raw / (codes * per_code):.1f} times as many" if per_code else ""
     weights = sum(parameter.numel() for parameter in model.parameters())
     order = ", ".join(spec.channel_order)
     return [
@@ -75,8 +77,8 @@ def describe(model: VQVAE) -> list[tuple[str, str]]:
         ("weights", f"{weights:,}"),
         ("images", f"{spec.width}x{spec.height} pixels, {order}, values in [{spec.low:g}, {spec.high:g}]"),
         ("latent shape", "x".join(map(str, model.latent_shape))),
-        ("codebook", f"{size} codes"),
-        ("bits per image", f"{places * per_code:,.6g} ({places} codes of {per_code:.4g} bits){saved}"),
+        ("codebook", f"{', '.join(str(s) for s in dict.fromkeys(sizes))} codes"),
+        ("bits per image", f"{codes * per_code:,.6g} ({codes} codes of {per_code:.4g} bits){saved}"),
         *((f"  {key}", str(value)) for key, value in flat(model.config.to_dict()).items()),
     ]
 

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from vqkit import distributed
 from vqkit.data import ImageDataset
-from vqkit.functional import perplexity, usage
-from vqkit.functional.usage import count_codes
 from vqkit.models import VQVAE
+from vqkit.training.code_counts import code_counts, no_counts, usage_and_perplexity
 from vqkit.training.losses import ReconstructionLoss
 
 
@@ -63,26 +62,27 @@ def evaluate(
         True
     """
     device = next(model.parameters()).device
-    size = model.quantizer.codebook_size
-    counts = torch.zeros(size, dtype=torch.int64, device=device)
+    counts = no_counts(model.quantizer, device)
     # squared error, loss, images, batches, batch usage, batch perplexity
     sums = torch.zeros(6, dtype=torch.float64, device=device)
     with evaluating(model), autocast or nullcontext():
         for rows in batches(len(dataset), batch_size):
             x = dataset.batch(rows).to(device)
             out = model(x)
-            batch_counts = count_codes(out.indices.flatten(), size)
+            batch_counts = code_counts(model.quantizer, out.indices)
             error = (out.reconstruction.double() - x.double()).square().mean()
             figures = torch.stack([error, loss(out.reconstruction, x).double()]) * len(rows)
+            spread = usage_and_perplexity(model.quantizer, batch_counts)
             counts += batch_counts
-            sums += torch.cat([figures, one(len(rows), 1, usage(batch_counts), perplexity(batch_counts), like=sums)])
+            sums += torch.cat([figures, one(len(rows), 1, *spread, like=sums)])
     counts, sums = distributed.summed([counts, sums])
     error, total_loss, images, rounds, used, perplexed = sums.tolist()
+    dataset_usage, dataset_perplexity = usage_and_perplexity(model.quantizer, counts)
     return Evaluation(
         mse=error / images,
         reconstruction=total_loss / images,
-        dataset_usage=usage(counts).item(),
-        dataset_perplexity=perplexity(counts).item(),
+        dataset_usage=dataset_usage.item(),
+        dataset_perplexity=dataset_perplexity.item(),
         batch_usage=used / rounds,
         batch_perplexity=perplexed / rounds,
     )

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from vqkit.codebook import accumulating
-from vqkit.functional.usage import count_codes
 from vqkit.models import VQVAE
 from vqkit.training.accelerator import make_accelerator, start_trackers
 from vqkit.training.checkpoint import Checkpoints
+from vqkit.training.code_counts import code_counts, usage_and_perplexity
 from vqkit.training.config import RunConfig
 from vqkit.training.evaluate import evaluate
 from vqkit.training.reporting import Reporter
@@ -130,7 +130,7 @@ def take_step(session: Session, batches: Iterator[Tensor], reporter: Reporter, l
             loss = reconstruction + out.loss.float()
             accelerator.backward(loss / config.accumulate)
         losses.append(torch.stack([loss.detach(), reconstruction.detach(), out.loss.detach().float()]))
-        counts.append(count_codes(out.indices.flatten(), session.model.quantizer.codebook_size))
+        counts.append(code_counts(session.model.quantizer, out.indices))
     for group in session.optimizer.param_groups:
         group["lr"] = lr
     if config.clip_norm is not None:
@@ -140,7 +140,8 @@ def take_step(session: Session, batches: Iterator[Tensor], reporter: Reporter, l
     if session.ema is not None:
         session.ema.update(session.model)
     loss, reconstruction, quantizer_loss = torch.stack(losses).mean(0)
-    reporter.meter.add(session.step + 1, loss, reconstruction, quantizer_loss, torch.stack(counts).sum(0))
+    used = usage_and_perplexity(session.model.quantizer, torch.stack(counts).sum(0))
+    reporter.meter.add(session.step + 1, loss, reconstruction, quantizer_loss, *used)
 
 
 def validate(session: Session, reporter: Reporter) -> bool:

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from vqkit.distributed import gathered
 from vqkit.errors import DataError
-from vqkit.functional import perplexity, usage
 from vqkit.models.files import write_text
 from vqkit.training.errors import NonFiniteError
 
@@ -30,7 +29,7 @@ class TrainMeter:
 
     Examples:
         >>> meter = TrainMeter()
-        >>> meter.add(1, torch.tensor(0.75), torch.tensor(0.5), torch.tensor(0.25), torch.tensor([3, 1]))
+        >>> meter.add(1, *torch.tensor([0.75, 0.5, 0.25, 1.0, 1.8]))
         >>> meter.flush()["loss"]
         0.75
     """
@@ -39,9 +38,8 @@ class TrainMeter:
         self._steps: list[int] = []
         self._rows: list[Tensor] = []
 
-    def add(self, step: int, loss: Tensor, reconstruction: Tensor, quantizer_loss: Tensor, counts: Tensor) -> None:
-        """Note one step: three 0-dim losses and the step's code counts (K,)."""
-        values = (loss, reconstruction, quantizer_loss, usage(counts), perplexity(counts))
+    def add(self, step: int, *values: Tensor) -> None:
+        """Note one step: what ``MEASURED`` names, 0-dim each."""
         self._steps.append(step)
         self._rows.append(torch.stack([value.detach().double() for value in values]))
 
@@ -57,7 +55,7 @@ class TrainMeter:
         table = gathered(torch.stack(self._rows)).mean(0).cpu()
         steps, self._steps, self._rows = self._steps, [], []
         for step, row in zip(steps, table.tolist(), strict=True):
-            if not all(map(math.isfinite, row)):
+            if not all(map(math.isfinite, row[:3])):
                 figures = ", ".join(f"{name} {value}" for name, value in zip(MEASURED[:3], row, strict=False))
                 raise NonFiniteError(f"step {step}: expected finite losses, got {figures}; nothing was saved since")
         return dict(zip(MEASURED, table.mean(0).tolist(), strict=True))

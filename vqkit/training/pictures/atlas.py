@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from vqkit.shapes import check_shape, check_tensor
+from vqkit.training.code_counts import index_sizes
 from vqkit.training.pictures.page import FOOTER, HEADER, MARGIN, Page
 from vqkit.training.pictures.tiles import code_tile_target, fill_grid, to_tiles
 
@@ -21,7 +22,7 @@ def draw_atlas(
     """Draw every code as the image it decodes to when it stands at every place of the latent.
 
     Args:
-        model: a VQ-VAE with ``decode``, ``spec``, ``latent_shape`` and ``quantizer.codebook_size``.
+        model: a VQ-VAE with ``decode``, ``spec``, ``latent_shape`` and ``quantizer``.
         path: the PNG to write.
         counts: (K,) how often each code is used: most used first, unused ones faded; ``None`` keeps their order.
         title, note: the heading; the note defaults to what is shown and how it is ordered.
@@ -33,7 +34,7 @@ def draw_atlas(
         ArgumentError: for counts of another shape.
         OSError: when the picture cannot be written; nothing half written is left.
     """
-    spec, size = model.spec, model.quantizer.codebook_size
+    spec, size = model.spec, min(index_sizes(model.quantizer))
     order = torch.arange(size)
     if counts is not None:
         counts = check_shape("counts", check_tensor("counts", counts), (size,)).cpu()

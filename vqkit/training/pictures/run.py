@@ -9,6 +9,7 @@ from torch import Tensor
 from vqkit.data import ImageDataset
 from vqkit.functional.usage import count_codes
 from vqkit.models import VQVAE
+from vqkit.training.code_counts import index_sizes, no_counts
 from vqkit.training.config import RunConfig
 from vqkit.training.evaluate import evaluating
 from vqkit.training.pictures.atlas import draw_atlas
@@ -50,7 +51,7 @@ def draw_run(model: VQVAE, run: RunConfig, out_dir: str | Path, *, batch_size: i
         drawn = draw_model(model, dataset, folder, where, batch_size)
     metrics = out_dir / "metrics.jsonl"
     if metrics.is_file() and metrics.stat().st_size:
-        note = f"{Path(dataset.name).name}, {model.config.model_type}, {model.quantizer.codebook_size} codes"
+        note = f"{Path(dataset.name).name}, {model.config.model_type}, {max(index_sizes(model.quantizer))} codes"
         drawn.append(draw_curves(metrics, folder / "curves.png", note=note))
     return drawn
 
@@ -60,10 +61,6 @@ def draw_model(model: VQVAE, dataset: ImageDataset, folder: Path, where: str, ba
     device = next(model.parameters()).device
     images = dataset.batch(spread(len(dataset), SHOWN)).to(device)
     indices = encode_all(model, dataset, batch_size)
-    size = model.quantizer.codebook_size
-    counts = count_codes(indices.flatten(), size)
-    counted = f"{indices.numel():,} codes of {len(dataset):,} images, {where}"
-    codes = random_codes(model, SAMPLES, seed=0).to(device)
     by_place = shuffled_codes(indices, SAMPLES, seed=0).to(device)
     uniform = "every place draws its code from the whole codebook, all codes alike"
     placed = f"every place draws its code from what stands there in an image of {where}"
@@ -76,26 +73,43 @@ def draw_model(model: VQVAE, dataset: ImageDataset, folder: Path, where: str, ba
             folder / "reconstructions.png",
             title=f"Reconstructions · {where}",
         ),
+        draw_samples(
+            model.decode(random_codes(model, SAMPLES, seed=0).to(device)), spec, folder / "samples.png", note=uniform
+        ),
+        draw_samples(
+            model.decode(by_place), spec, folder / "samples_by_place.png", title="Samples, place by place", note=placed
+        ),
+    ]
+    if no_counts(model.quantizer, device).shape[1] == 0:
+        return drawn  # more codes than a picture of them could show
+    size = max(index_sizes(model.quantizer))
+    counts = count_codes(indices.flatten(), size)
+    counted = f"{indices.numel():,} codes of {len(dataset):,} images, {where}"
+    drawn.append(
         draw_index_maps(
             images[:MAPS_SHOWN],
-            model.encode(images[:MAPS_SHOWN]),
+            groups_last(model, model.encode(images[:MAPS_SHOWN])),
             size,
             spec,
             folder / "index_maps.png",
             title=f"Index maps · {where}",
-        ),
-        draw_samples(model.decode(codes), spec, folder / "samples.png", note=uniform),
-        draw_samples(
-            model.decode(by_place), spec, folder / "samples_by_place.png", title="Samples, place by place", note=placed
-        ),
-        draw_usage(counts, folder / "usage.png", note=counted),
-    ]
+        )
+    )
+    drawn.append(draw_usage(counts, folder / "usage.png", note=counted))
     # A code of one place is best seen by what lay there; a code of the whole image by what it decodes to.
     if has_patches(model.latent_shape, spec):
         drawn.append(draw_codebook(mean_patches(dataset, indices, size), counts, spec, folder / "codebook.png"))
     else:
-        drawn.append(draw_atlas(model, folder / "atlas.png", counts=counts))
+        drawn.append(draw_atlas(model, folder / "atlas.png", counts=counts[: min(index_sizes(model.quantizer))]))
     return drawn
+
+
+def groups_last(model: VQVAE, indices: Tensor) -> Tensor:
+    """Indices of grouped quantizers, (B, G, h, w, Q), as maps with one more index a place, (B, h, w, G·Q)."""
+    if getattr(model.quantizer, "batch_axis", 0) == 0:
+        return indices
+    columns, layout = model.quantizer.columns(indices.movedim(0, 1))
+    return layout.arrange(columns)
 
 
 def encode_all(model: VQVAE, dataset: ImageDataset, batch_size: int) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vqkit.data.spec import ImageSpec
 from vqkit.shapes import check_int
+from vqkit.training.code_counts import index_sizes
 from vqkit.training.pictures.page import FOOTER, HEADER, MARGIN, Page
 from vqkit.training.pictures.tiles import fill_grid, to_tiles
 
@@ -45,13 +46,13 @@ def random_codes(model: Any, count: int, seed: int) -> Tensor:
     """Indices drawn independently and uniformly: (count, *latent_shape) int64, the same for the same seed.
 
     Args:
-        model: a VQ-VAE with ``latent_shape`` and ``quantizer.codebook_size``.
+        model: a VQ-VAE with ``latent_shape`` and ``quantizer``.
         count: how many images' worth.
         seed: at least 0; torch's global random state is not touched.
     """
     generator = torch.Generator().manual_seed(check_int("seed", seed, minimum=0))
     shape = (check_int("count", count), *model.latent_shape)
-    return torch.randint(model.quantizer.codebook_size, shape, generator=generator)
+    return torch.randint(min(index_sizes(model.quantizer)), shape, generator=generator)
 
 
 def shuffled_codes(indices: Tensor, count: int, seed: int) -> Tensor:
