@@ -176,9 +176,13 @@ class LatentQuantize(LevelQuantizer):
 
     def _loss(self, coordinates: Tensor, code: Tensor, valid: Tensor) -> Tensor:
         code = code.to(coordinates.dtype)
-        loss = self.commitment_weight * functional.commitment_loss(coordinates, code, valid)
+        loss = coordinates.new_zeros(())
+        if self.commitment_weight:
+            loss = loss + self.commitment_weight * functional.commitment_loss(coordinates, code, valid)
         if self.by_gradient:
-            loss = loss + self.quantization_weight * functional.codebook_loss(coordinates, code, valid)
+            # Zero times an overflow is no number; the values stay in the graph all the same.
+            fit = functional.codebook_loss(coordinates, code, valid) if self.quantization_weight else code.sum()
+            loss = loss + self.quantization_weight * fit
         return loss.float()
 
 

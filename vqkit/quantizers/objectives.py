@@ -215,5 +215,5 @@ def total_loss(
     for objective in objectives:
         value = objective(step)
         terms[objective.term] = terms[objective.term] + value
-        loss = loss + objective.weight * value
+        loss = loss + objective.weight * value if objective.weight else loss  # zero times an overflow is no number
     return loss, LossBreakdown(**terms)
