@@ -107,7 +107,7 @@ def test_config_builds_it_again():
         ({"dim": 0}, "dim"),
         ({"frozen_codebook_dim": 0}, "frozen_codebook_dim"),
         ({"commitment_weight": -1}, "commitment_weight"),
-        ({"codebook_transform": 3}, "bridge: expected an nn.Module"),
+        ({"codebook_transform": 3}, "codebook_transform: expected an nn.Module"),
         ({"codebook_transform": nn.Linear(6, 5)}, "codebook_transform: expected shape"),
         ({"codebook_transform": nn.Linear(5, 6)}, "codebook_transform: expected a map from width 6 to 6"),
         ({"init_fn": lambda table: table[:, :2]}, "init_fn: expected shape"),

@@ -141,5 +141,6 @@ class _RunningMap(AffineMap):
 
     def _blend(self, mean: Tensor, var: Tensor, new_mean: Tensor, new_var: Tensor, decay: float, moves: Tensor) -> None:
         rate = torch.where(moves, torch.where(self.seen, 1 - decay, 1.0), 0.0).float()
-        mean.lerp_(new_mean.float(), rate)
-        var.lerp_(new_var.float(), rate)
+        largest = torch.finfo(torch.float32).max  # which the squares of finite rows may exceed
+        for average, new in ((mean, new_mean), (var, new_var)):
+            average.lerp_(new.clamp(-largest, largest).float(), rate)

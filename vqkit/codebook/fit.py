@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from vqkit import distributed
 from vqkit.codebook.codebook import Codebook
 from vqkit.codebook.stats import NONE, Candidates, random_rows
 from vqkit.errors import ArgumentError, bad_value
@@ -34,9 +35,19 @@ class RowSample:
         """Show rows (H, N, D), those valid (H, N)."""
         seen = torch.zeros_like(valid.sum(1)) if self.seen is None else self.seen
         positions = valid.cumsum(1) - 1 + seen[:, None]
-        found = random_rows(rows.detach(), valid, positions, torch.zeros_like(seen[0]), self.slots)
+        seed = torch.full_like(seen[0], distributed.rank())  # ranks see different rows, and draw by different numbers
+        found = random_rows(rows.detach(), valid, positions, seed, self.slots)
         self.kept = found if self.kept is None else self.kept.merged(found)
         self.seen = seen + valid.sum(1)
+
+    def share_(self, device: torch.device) -> None:
+        """Make this the sample of the rows of all ranks, every one of which must call this."""
+        if distributed.world_size() == 1:
+            return
+        without = distributed.gathered(torch.tensor(int(self.kept is None), device=device)).sum()
+        if self.kept is None or bool(without):
+            raise bad_value("loader", "at least one batch on every rank", f"{int(without)} ranks without")
+        self.kept = self.kept.shared()
 
     def rows(self) -> list[Tensor]:
         """The sample of each head, (n, D), in random order."""
@@ -116,6 +127,7 @@ def codebook_warmup(
     """Place the codes of every codebook in ``model`` from what its encoder makes of many batches.
 
     Runs ``model`` in eval mode, without gradients, over up to ``num_batch`` batches; nothing but the codes changes.
+    With several ranks each brings a loader of its own, all must call this, and all place the same codes.
 
     Args:
         model: any module with vqkit quantizers in it. loader: batches; a tuple or list gives its first element to the
@@ -187,4 +199,7 @@ def sampled(
     finally:
         for module, training in modes.items():
             module.training = training
+    for target, sample in samples.items():
+        if all(book.sync for book in target.modules() if isinstance(book, Codebook)):
+            sample.share_(next(target.buffers()).device)
     return samples

@@ -16,7 +16,7 @@ from torch import Tensor
 from vqkit.codebook.stats import NONE, BatchStats, Candidates, random_rows
 from vqkit.errors import ArgumentError
 from vqkit.functional.hashing import hashed_normal, hashed_uniform
-from vqkit.functional.logits import code_logits, row_blocks
+from vqkit.functional.logits import row_blocks, squared_distances
 from vqkit.shapes import check_choice, check_int, check_number
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class ReplaceUnused(_FromRandomRows):
         found = _candidates(stats)
         position = torch.arange(found.rows.numel(), device=found.rows.device).reshape(found.rows.shape)
         # Spread over the axes, so that the expected length of the noise is the stated share of the row's.
-        spread = self.noise * found.rows.norm(dim=-1, keepdim=True) / book.dim**0.5
+        spread = self.noise * found.rows.double().norm(dim=-1, keepdim=True) / book.dim**0.5
         noisy = found.rows + (spread * hashed_normal(book.clock, position)).to(found.rows.dtype)
         dead = book.revive_idle >= self.after
         placed = replace_(book, dead, book.revive_idle, replace(found, rows=noisy), 1.0)
@@ -204,7 +204,7 @@ class OnlineClustering:
         best_score = torch.full((size,), NONE, dtype=torch.float64, device=rows.device)
         best_row = codes.clone()
         for block in row_blocks(rows.shape[0], size):
-            score = code_logits(rows[block], codes, "euclidean").double()
+            score = -squared_distances(rows[block], codes)
             if self.anchor == "probability":
                 chance = hashed_uniform(clock, positions[block][:, None] * size + number)
                 score = score - (-chance.log()).log()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -131,15 +131,23 @@ class EMA:
         book.ema_sums.copy_(torch.where(where[..., None], book.vectors * book.ema_counts[..., None], book.ema_sums))
 
 
+def check_weight(weight: Weight, shape: Sequence[int]) -> None:
+    """Raise unless a step's weight is None, a function, a number, or a tensor that broadcasts to (H, K)."""
+    if weight is None or (callable(weight) and not isinstance(weight, Tensor)):
+        return
+    if isinstance(weight, bool) or not isinstance(weight, (int, float, Tensor)):
+        raise bad_type("ema_update_weight", "a number, a tensor or a function that returns one", weight)
+    got = weight.shape if isinstance(weight, Tensor) else ()
+    if len(got) > 2 or any(a not in (1, b) for a, b in zip(got[::-1], shape[::-1], strict=False)):
+        raise bad_value("ema_update_weight", f"a shape that broadcasts to {tuple(shape)}", tuple(got))
+
+
 def _factor(weight: float | Tensor | None, counts: Tensor) -> Tensor:
     """A step's weight as a tensor that broadcasts to (H, K); one that is not finite weighs nothing."""
     if weight is None:
         return torch.ones_like(counts[:1, :1])
-    if isinstance(weight, bool) or not isinstance(weight, (int, float, Tensor)):
-        raise bad_type("ema_update_weight", "a number, a tensor or a function that returns one", weight)
+    check_weight(weight, counts.shape)
     factor = torch.as_tensor(weight, dtype=torch.float32, device=counts.device)
-    if factor.ndim > 2 or any(a not in (1, b) for a, b in zip(factor.shape[::-1], counts.shape[::-1], strict=False)):
-        raise bad_value("ema_update_weight", f"a shape that broadcasts to {tuple(counts.shape)}", tuple(factor.shape))
     return torch.where(factor.isfinite(), factor, 0).clamp(min=0).expand(counts.shape)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vqkit.errors import bad_value
+from vqkit.kernels.reference.unit import unit
 from vqkit.shapes import check_float, check_number
 
 
@@ -44,7 +45,8 @@ def rotation_trick(x: Tensor, q: Tensor) -> Tensor:
     arXiv:2410.06424).
 
     With x̂, q̂ the unit vectors and r = (x̂ + q̂)/|x̂ + q̂|, the constant map is (|q|/|x|)(I − 2rrᵀ + 2q̂x̂ᵀ). Where
-    ``x`` or ``q`` is zero there is no angle, and the gradient goes straight through.
+    ``x`` or ``q`` is zero there is no angle, and the gradient goes straight through; so it does where |q|/|x| is no
+    number of the dtype.
 
     >>> import torch
     >>> x = torch.tensor([1.0, 0.0], requires_grad=True)
@@ -57,9 +59,10 @@ def rotation_trick(x: Tensor, q: Tensor) -> Tensor:
     if x.dtype in (torch.float16, torch.bfloat16):  # whose squares overflow, or round away the turn
         return _value_with_gradient_of(q, rotation_trick(x.float(), q.float()).to(x.dtype))
     with torch.no_grad():
-        x_norm, q_norm = x.norm(dim=-1, keepdim=True), q.norm(dim=-1, keepdim=True)
-        turnable = (x_norm > 0) & (q_norm > 0)
-        scale = torch.where(turnable, q_norm / torch.where(turnable, x_norm, 1), 1)
+        x_norm, q_norm = _safe_norm(x), _safe_norm(q)
+        ratio = q_norm / torch.where(x_norm > 0, x_norm, 1)
+        turnable = (x_norm > 0) & (ratio > 0) & ratio.isfinite()
+        scale = torch.where(turnable, ratio, 1)
         x_unit = torch.where(turnable, x / torch.where(turnable, x_norm, 1), 0)
         q_unit = torch.where(turnable, q / torch.where(turnable, q_norm, 1), 0)
         middle = torch.nn.functional.normalize(x_unit + q_unit, dim=-1)
@@ -82,7 +85,7 @@ def diveq(x: Tensor, q: Tensor, variance: float = 5e-3) -> Tensor:
     check_number("variance", variance, 0)
     offset = q - x
     with torch.no_grad():
-        direction = torch.nn.functional.normalize(offset + variance**0.5 * torch.randn_like(offset), dim=-1)
+        direction = unit(offset + variance**0.5 * torch.randn_like(offset))
     return x + _safe_norm(offset) * direction
 
 
@@ -118,7 +121,9 @@ def synchronous(y: Tensor, q: Tensor, nu: float) -> Tensor:
 
 
 def _safe_norm(offset: Tensor) -> Tensor:
-    """|offset| along the last axis, with gradient zero where the offset is zero."""
-    squared = offset.square().sum(-1, keepdim=True)
-    moved = squared > 0
-    return torch.where(moved, torch.where(moved, squared, 1).sqrt(), 0)
+    """|offset| along the last axis, with gradient zero where the offset is zero; no square leaves the dtype's range."""
+    peak = offset.detach().abs().amax(-1, keepdim=True)
+    moved = peak > 0
+    peak = torch.where(moved, peak, 1)
+    squared = (offset / peak).square().sum(-1, keepdim=True)
+    return torch.where(moved, peak * torch.where(moved, squared, 1).sqrt(), 0)

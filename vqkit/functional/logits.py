@@ -14,16 +14,25 @@ SCORES_PER_BLOCK = 2**21
 
 
 def code_logits(x_ND: Tensor, codes_KD: Tensor, metric: str) -> Tensor:
-    """(N, K) float32: −|x − e|², the log-density of unit Gaussians at the codes up to scale; or cos(x, e), or x·e."""
+    """(N, K) float32: −|x − e|², the log-density of unit Gaussians at the codes up to scale; or cos(x, e), or x·e.
+
+    Less the best of each row, which no softmax sees: the best code scores zero however far away the row lies.
+    """
     with torch.autocast(x_ND.device.type, enabled=False):
         # In float64, where the expanded square cancels nothing that a float32 distance would show.
         x_ND, codes_KD = x_ND.double(), codes_KD.double()
         if metric == "cosine":
             x_ND, codes_KD = unit(x_ND), unit(codes_KD)
-        if metric in ("cosine", "dot"):
-            return (x_ND @ codes_KD.t()).float()
-        squared = x_ND.square().sum(1, keepdim=True) + codes_KD.square().sum(1) - 2 * x_ND @ codes_KD.t()
-        return -squared.float()
+        scores_NK = x_ND @ codes_KD.t()
+        if metric == "euclidean":
+            scores_NK = 2 * scores_NK - codes_KD.square().sum(1)
+        return (scores_NK - scores_NK.detach().amax(1, keepdim=True)).float()
+
+
+def squared_distances(x_ND: Tensor, codes_KD: Tensor) -> Tensor:
+    """|x − e|² of all pairs, (N, K) float64."""
+    x_ND, codes_KD = x_ND.double(), codes_KD.double()
+    return x_ND.square().sum(1, keepdim=True) + codes_KD.square().sum(1) - 2 * x_ND @ codes_KD.t()
 
 
 def row_blocks(rows: int, codes: int) -> Iterator[slice]:

@@ -23,6 +23,16 @@ def masked_mean(values: Tensor, valid: Tensor | None) -> Tensor:
     return kept.sum() / (valid.sum() * per_row).clamp(min=1)
 
 
+def weighted(weight: float, value: Tensor) -> Tensor:
+    """weight·value, with its gradient; of weight zero it is zero even where the value overflowed.
+
+    >>> import torch
+    >>> weighted(0.0, torch.tensor(torch.inf)).item()
+    0.0
+    """
+    return weight * (value if weight else value.clamp(max=torch.finfo(value.dtype).max))
+
+
 def _check_rows(x: Tensor, q: Tensor, valid: Tensor | None) -> None:
     check_float("x", x)
     check_float("q", q)

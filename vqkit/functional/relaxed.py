@@ -48,6 +48,7 @@ def mixtures(
 
     def block(table_KD: Tensor, *inputs: Tensor) -> Tensor:
         scores_NK = scores(*inputs)
+        scores_NK = scores_NK - scores_NK.detach().amax(1, keepdim=True)  # what τ divides must not overflow
         scores_NK = (scores_NK + gumbel_noise(scores_NK) if noise else scores_NK) / temperature
         soft = scores_NK.softmax(1) @ table_KD
         # The index rides along as a last column: one recomputed block, one draw of noise.

@@ -65,6 +65,7 @@ class IBQ(VectorQuantize):
         weight = check_number("commitment_weight", commitment_weight, 0)
         beta = check_number("codebook_weight", codebook_weight, 0)
         objectives: list[Objective] = [SoftCommitment(weight), Commitment(weight), CodebookFit(beta * weight)]
+        check_number("entropy_temperature", entropy_temperature, 0, open_low=True)
         if check_number("entropy_weight", entropy_weight, 0):
             objectives.append(Entropy(entropy_weight, entropy_temperature))
         super().__init__(

@@ -12,7 +12,8 @@ from vqkit import functional
 from vqkit.codebook import Codebook, EvenlySpaced, Fixed, Gradient, InPlace
 from vqkit.codebook.fit import place_from_rows_
 from vqkit.codebook.update import Update
-from vqkit.errors import ArgumentError, bad_value
+from vqkit.errors import ArgumentError, bad_type, bad_value
+from vqkit.functional.losses import weighted
 from vqkit.functional.scalar import check_grid
 from vqkit.quantizers.base import Step
 from vqkit.quantizers.config import registered
@@ -93,11 +94,14 @@ class LatentQuantize(LevelQuantizer):
         self._arguments = arguments
         self.commitment_weight = check_number("commitment_loss_weight", commitment_loss_weight, 0)
         self.quantization_weight = check_number("quantization_loss_weight", quantization_loss_weight, 0)
-        if in_place_codebook_optimizer is not None and not optimize_values:
+        optimizer = in_place_codebook_optimizer
+        if optimizer is not None and not callable(optimizer):
+            raise bad_type("in_place_codebook_optimizer", "a function of parameters, or None", optimizer)
+        if optimizer is not None and not optimize_values:
             raise ArgumentError("in_place_codebook_optimizer: expected None with optimize_values=False")
         update: Update = Gradient() if optimize_values else Fixed()
-        if in_place_codebook_optimizer is not None:
-            update = InPlace(in_place_codebook_optimizer)
+        if optimizer is not None:
+            update = InPlace(optimizer)
         books = (Codebook(n, 1, init=EvenlySpaced(), update=update, revive=None, window=usage_window) for n in counts)
         self.books = cast("Sequence[Codebook]", nn.ModuleList(books))
         self.by_gradient = update.by_gradient
@@ -176,9 +180,9 @@ class LatentQuantize(LevelQuantizer):
 
     def _loss(self, coordinates: Tensor, code: Tensor, valid: Tensor) -> Tensor:
         code = code.to(coordinates.dtype)
-        loss = self.commitment_weight * functional.commitment_loss(coordinates, code, valid)
+        loss = weighted(self.commitment_weight, functional.commitment_loss(coordinates, code, valid))
         if self.by_gradient:
-            loss = loss + self.quantization_weight * functional.codebook_loss(coordinates, code, valid)
+            loss = loss + weighted(self.quantization_weight, functional.codebook_loss(coordinates, code, valid))
         return loss.float()
 
 

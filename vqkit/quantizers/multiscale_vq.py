@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vqkit.errors import ArgumentError, bad_value
+from vqkit.errors import ArgumentError, bad_type, bad_value
 from vqkit.quantizers.config import registered
 from vqkit.quantizers.estimators import Estimator, Rotation
 from vqkit.quantizers.flat import POLICY_OF
@@ -13,6 +13,7 @@ from vqkit.quantizers.multiscale import MultiScale
 from vqkit.quantizers.scales import Size
 from vqkit.quantizers.stage_dropout import StageDropout
 from vqkit.quantizers.vector import VectorQuantize
+from vqkit.shapes import check_int, check_number
 
 
 @registered
@@ -59,6 +60,7 @@ class MultiScaleVQ(MultiScale):
         for name in options:
             if POLICY_OF.get(name) in ("estimator", "channel_dim"):
                 raise ArgumentError(f"{name}: expected {POLICY_OF[name]}=…, since a whole map is quantized")
+        _check_sizes(codebook_size)
         commitment = {} if "objectives" in options else {"commitment_weight": 0.0}
 
         def table(codes: int) -> VectorQuantize:
@@ -130,6 +132,10 @@ class HierarchicalVQ(MultiScaleVQ):
         size: Size | None = None,
     ):
         given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        _check_sizes(codebook_size)
+        check_number("quant_resi", quant_resi, -1, 1)
+        check_number("nested_dropout", nested_dropout, 0, 1)
+        least = check_int("nested_dropout_min_levels", nested_dropout_min_levels)
         if accept_image_fmap and accept_3d_fmap:
             raise ArgumentError("accept_image_fmap, accept_3d_fmap: expected at most one of them, got both")
         sizes = {codebook_size} if isinstance(codebook_size, int) else set(codebook_size)
@@ -146,11 +152,11 @@ class HierarchicalVQ(MultiScaleVQ):
             size=size,
             spatial_axes=2 if accept_image_fmap else 3 if accept_3d_fmap else 1,
             quant_resi=abs(quant_resi),
-            share_quant_resi=max(share_quant_resi, 0),
+            share_quant_resi=max(check_int("share_quant_resi", share_quant_resi, -1), 0),
             interpolation="linear",
             commitment_weight=commitment_weight,
             estimator=Rotation() if rotation_trick else None,
-            dropout=StageDropout(nested_dropout, nested_dropout_min_levels - 1) if nested_dropout else None,
+            dropout=StageDropout(nested_dropout, least - 1) if nested_dropout else None,
             channel_dim=1 if channel_first else -1,
             sync_codebook=sync_codebook is not False,
             decay=decay,
@@ -164,3 +170,12 @@ class HierarchicalVQ(MultiScaleVQ):
             orthogonal_reg_active_codes_only=orthogonal_reg_active_codes_only,
         )
         self._arguments = given
+
+
+def _check_sizes(codebook_size: object) -> None:
+    """Raise unless this is a number of codes, or one for each scale."""
+    sizes = [codebook_size] if isinstance(codebook_size, int) else codebook_size
+    if not isinstance(sizes, Sequence) or isinstance(sizes, str) or not sizes:
+        raise bad_type("codebook_size", "an int, or a sequence of them, one a scale", codebook_size)
+    for size in sizes:
+        check_int("codebook_size", size)

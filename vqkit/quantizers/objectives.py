@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vqkit import functional
 from vqkit.errors import bad_type
-from vqkit.functional.losses import masked_mean
+from vqkit.functional.losses import masked_mean, weighted
 from vqkit.quantizers.output import LossBreakdown
 from vqkit.shapes import check_int, check_number
 
@@ -215,5 +215,5 @@ def total_loss(
     for objective in objectives:
         value = objective(step)
         terms[objective.term] = terms[objective.term] + value
-        loss = loss + objective.weight * value
+        loss = loss + weighted(objective.weight, value)
     return loss, LossBreakdown(**terms)

@@ -18,7 +18,7 @@ from vqkit.quantizers.vector import VectorQuantize
 from vqkit.shapes import check_choice, check_int
 
 ROTATIONS = ("random", "learned")
-_SAID = {"heads", "codebook_dim", "separate_codebook_per_head", "layernorm_after_project_in"}
+_SAID = {"heads", "codebook_dim", "separate_codebook_per_head", "layernorm_after_project_in", "project"}
 
 
 @registered

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vqkit.codebook import Gradient
-from vqkit.errors import ArgumentError, bad_value
+from vqkit.errors import ArgumentError, bad_type, bad_value
 from vqkit.quantizers.base import Quantizer
 from vqkit.quantizers.config import registered
 from vqkit.quantizers.estimators import DiVeQ
@@ -71,9 +71,18 @@ class ResidualVQ(Residual):
         stages = check_int("num_quantizers", num_quantizers)
         sizes = per_stage("codebook_size", codebook_size, stages)
         widths = per_stage("codebook_dim", codebook_dim, stages)
+        for width in widths:
+            if width is not None:
+                check_int("codebook_dim", width)
         each = project_each_stage or not (codebook_dim is None or isinstance(codebook_dim, int))
         inner = dim if each or widths[0] is None else widths[0]
         residual, quantizer = sorted_options(options)
+        if mlp_kwargs is not None and not (implicit_neural_codebook and isinstance(mlp_kwargs, dict)):
+            raise bad_type("mlp_kwargs", "a dict beside implicit_neural_codebook, or None", mlp_kwargs)
+        if project_each_stage and codebook_dim is None:
+            raise bad_value("project_each_stage", "False without a codebook_dim to project to", project_each_stage)
+        if diveq and "estimator" in quantizer:
+            raise ArgumentError("diveq: expected either it or estimator=…, got both")
         if diveq:
             quantizer = {"estimator": DiVeQ(), "update": Gradient(), "objectives": ()} | quantizer
         if implicit_neural_codebook and not {"update", "learnable_codebook"} & quantizer.keys():

@@ -74,7 +74,12 @@ class SimVQ(VectorQuantize):
         )
         beta = check_number("input_to_quantize_commit_loss_weight", input_to_quantize_commit_loss_weight, 0)
         weight = check_number("commitment_weight", commitment_weight, 0)
+        if not (codebook_transform is None or isinstance(codebook_transform, nn.Module)):
+            raise bad_type("codebook_transform", "an nn.Module or None", codebook_transform)
+        if not (init_fn is None or callable(init_fn)):
+            raise bad_type("init_fn", "a function of the table, or None", init_fn)
         transform = nn.Linear(width, dim, bias=False) if codebook_transform is None else codebook_transform
+        routes = StraightThrough() if rotation_trick is False else Rotation()
         super().__init__(
             dim,
             codebook_size,
@@ -82,7 +87,7 @@ class SimVQ(VectorQuantize):
             update=Fixed(),
             revive=None,
             bridge=transform,
-            estimator=estimator or (StraightThrough() if rotation_trick is False else Rotation()),
+            estimator=routes if estimator is None else estimator,
             objectives=(CodebookFit(weight), Commitment(beta * weight)),
             channel_dim=1 if channel_first else channel_dim,
             freeze_codebook=freeze_codebook,
@@ -118,10 +123,8 @@ class _Frozen:
 
 
 @torch.no_grad()
-def _check_made(transform: object, vectors: Tensor, dim: int) -> None:
+def _check_made(transform: nn.Module, vectors: Tensor, dim: int) -> None:
     """Try the map on one stored vector, so that one that does not fit says so before training."""
-    if not isinstance(transform, nn.Module):
-        raise bad_type("codebook_transform", "an nn.Module or None", transform)
     try:
         made = transform(vectors[:, :1])
     except RuntimeError as error:

@@ -52,7 +52,7 @@ class SinkhornVQ(VectorQuantize):
             raise ArgumentError("metric: expected 'euclidean' or 'cosine', a distance to transport over, got 'dot'")
 
     def _select(
-        self, x_HND: Tensor, valid_HN: Tensor, codes: Tensor, temperature: float | None
+        self, x_HND: Tensor, valid_HN: Tensor, codes: Tensor, temperature: float
     ) -> tuple[Tensor | None, Tensor]:
         if not self.training:
             return super()._select(x_HND, valid_HN, codes, temperature)

@@ -47,7 +47,7 @@ class StageDropout:
         """
         position = torch.arange(samples, device=clock.device)
         if self.per_sample:
-            position = position + earlier + _before_this_rank(samples, clock.device)
+            position = position + _before(samples, earlier)
         else:
             position = torch.zeros_like(position)
         spread = stages - self.cutoff
@@ -82,7 +82,9 @@ class DropoutClock(nn.Module):
         return kept
 
 
-def _before_this_rank(samples: int, device: torch.device) -> Tensor | int:
+def _before(samples: int, earlier: Tensor) -> Tensor:
+    """How many items of this step come before these: those of earlier micro-batches, and of the ranks before."""
     if distributed.world_size() == 1:
-        return 0
-    return distributed.gathered(torch.tensor(samples, device=device))[: distributed.rank()].sum()
+        return earlier
+    samples_R, earlier_R = distributed.gathered(torch.stack([torch.full_like(earlier, samples), earlier])).unbind(1)
+    return earlier_R.sum() + samples_R[: distributed.rank()].sum()

@@ -8,7 +8,7 @@ from typing import Any
 from vqkit.errors import ArgumentError, bad_value
 from vqkit.quantizers.flat import channel_of
 from vqkit.quantizers.stage_dropout import StageDropout
-from vqkit.shapes import check_int
+from vqkit.shapes import check_int, check_number
 
 _LAYOUT = ("channel_dim", "channel_last", "channel_first", "is_channel_first", "accept_image_fmap", "accept_3d_fmap")
 _DROPOUT = {
@@ -31,12 +31,21 @@ def sorted_options(options: Mapping[str, Any], *, layout_only: bool = False) -> 
         return outer, left
     outer |= {name: left.pop(name) for name in _RESIDUAL if name in left}
     on = left.pop("quantize_dropout", None)
-    details = {field: left.pop(name) for name, field in _DROPOUT.items() if name in left}
+    details = {field: _checked(name, left.pop(name)) for name, field in _DROPOUT.items() if name in left}
     if details and on is None:
         raise ArgumentError(f"quantize_dropout: expected True beside options of it, got {sorted(details)} alone")
     if on and "dropout" in outer:
         raise ArgumentError("quantize_dropout: expected either it or dropout=…, got both")
     return outer | ({"dropout": StageDropout(**details)} if on else {}), left
+
+
+def _checked(name: str, value: Any) -> Any:
+    """An option of quantizer dropout, or an error by its flat name."""
+    if name == "quantize_dropout_rate":
+        return check_number(name, value, 0, 1)
+    if name == "quantize_dropout_per_sample":
+        return value
+    return check_int(name, value, 0 if name == "quantize_dropout_cutoff_index" else 1)
 
 
 def _layout(given: Mapping[str, Any]) -> dict[str, Any]:

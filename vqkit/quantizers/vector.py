@@ -15,7 +15,7 @@ from vqkit.codebook.affine import Affine
 from vqkit.codebook.fit import place_from_rows_
 from vqkit.codebook.init import Init
 from vqkit.codebook.revive import Revive
-from vqkit.codebook.update import Update, Weight
+from vqkit.codebook.update import EMA, Update, Weight, check_weight
 from vqkit.errors import ArgumentError, bad_value
 from vqkit.functional.nearest import search
 from vqkit.layout import Layout, rows_that_count, to_rows
@@ -230,6 +230,9 @@ class VectorQuantize(Quantizer):
             accum_ema_update: keep this step's statistics for the next one. ema_update: False learns nothing this step.
         """
         targets = None if indices is None else self._targets(indices, x)
+        check_weight(ema_update_weight, (self.book.heads, self.codebook_size))
+        if ema_update_weight is not None and not isinstance(self.book.update, EMA):
+            raise bad_value("ema_update_weight", "None with codes that are no averages", f"{self.book.update}")
         rows, valid, layout = self._rows(x, mask, lens, count=self.training)
         entered = self._enter(rows, valid, count=self.training)
         if topk is not None:
@@ -355,6 +358,7 @@ class VectorQuantize(Quantizer):
     ) -> Made:
         """The choice of codes, what is learned from it, and its loss; ``own_codes`` gives each row's own codes."""
         x_HND, valid_HN, book = entered.x, entered.valid_slices, self.book
+        temperature = self.temperature if temperature is None else check_number("sample_codebook_temp", temperature, 0)
         if book.recorder is not None:
             book.recorder(x_HND, valid_HN)
         frozen = self.freeze_codebook if frozen is None else frozen
@@ -387,11 +391,10 @@ class VectorQuantize(Quantizer):
         return self.slices.leave(y_HND)
 
     def _select(
-        self, x_HND: Tensor, valid_HN: Tensor, codes: Tensor, temperature: float | None
+        self, x_HND: Tensor, valid_HN: Tensor, codes: Tensor, temperature: float
     ) -> tuple[Tensor | None, Tensor]:
         """Indices (H, N) of the rows that count, and the output where the choice itself makes it (Gumbel, IBQ)."""
         del valid_HN  # every row chooses for itself
-        temperature = self.temperature if temperature is None else check_number("sample_codebook_temp", temperature, 0)
         drawn = self.training and self.stochastic and temperature > 0
         if self.training and isinstance(self.estimator, (GumbelStraightThrough, IndexBackpropagation)):
             relaxed = partial(functional.index_backpropagation, metric=self.book.metric)
