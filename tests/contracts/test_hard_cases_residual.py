@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.contracts.compare import assert_same_state, flat_state, tables
+from vqkit.codebook import accumulating
 from vqkit.errors import ArgumentError, ArgumentTypeError, VqkitError
 from vqkit.quantizers import (
     FSQ,
@@ -274,3 +275,14 @@ def test_fit_reaches_the_tables_of_every_kind_of_stage(make):
     before = [book.codes().clone() for book in tables(rvq)]
     rvq.fit([torch.randn(50, 4) * 5 + 20 for _ in range(3)])
     assert all(not torch.equal(old, book.codes()) for old, book in zip(before, tables(rvq), strict=True))
+
+
+def test_a_loaded_state_knows_nothing_of_a_step_that_was_under_way():
+    rvq, x = ResidualVQ(4, 8, 8, dropout=StageDropout(per_sample=True)), torch.randn(6, 2, 4)
+    state = {name: value.clone() for name, value in rvq.state_dict().items()}
+    expected = rvq(x).indices >= 0
+    rvq.load_state_dict(state)
+    with accumulating(rvq):
+        rvq(x)
+    rvq.load_state_dict(state)
+    assert torch.equal(rvq(x).indices >= 0, expected)

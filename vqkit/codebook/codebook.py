@@ -239,6 +239,19 @@ class Codebook(Float32State):
         )
         self.mark_initialised_()
 
+    @torch.no_grad()
+    def assign_(self, codes: Tensor) -> None:
+        """Put all codes, frozen ones too, at ``codes`` (H, K, D), where the averages take them for placed."""
+        if self.bridge is not None:
+            raise ArgumentError("codebook: expected a table without a bridge to assign to")
+        if not bool(codes.isfinite().all()):
+            raise bad_value("codebook", "finite codes", "NaN or inf among them")
+        frozen = self.frozen.clone()
+        self.freeze_(frozen=False)
+        self.place_(torch.ones_like(frozen), codes.to(self.vectors), 1.0)
+        self.freeze_(frozen)
+        self.mark_initialised_()
+
     def mark_initialised_(self) -> None:
         """From now on the codes are placed."""
         self.initialised.fill_(True)

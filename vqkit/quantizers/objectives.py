@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from vqkit import functional
-from vqkit.errors import bad_type
+from vqkit.codebook.update import Update
+from vqkit.errors import ArgumentError, bad_type
 from vqkit.functional.losses import masked_mean, weighted
+from vqkit.quantizers.estimators import Estimator
 from vqkit.quantizers.output import LossBreakdown
 from vqkit.shapes import check_int, check_number
 
@@ -196,6 +198,17 @@ class Entropy(_Weighted):
             )
             losses.append(self.sure * found.per_row - self.even * found.overall)
         return torch.stack(losses).mean()
+
+
+def with_codebook_fit(terms: tuple[Objective, ...], update: Update, estimator: Estimator) -> tuple[Objective, ...]:
+    """The loss terms, and the one that moves codes that learn by gradient, if their ``update`` has a weight for it."""
+    if any(isinstance(term, Orthogonal) and term.weight for term in terms) and not update.by_gradient:
+        raise ArgumentError(
+            f"objectives: Orthogonal moves codes by gradient, so expected update Gradient, got {update}"
+        )
+    weight = getattr(update, "weight", 0.0) if update.by_gradient else 0.0
+    # DiVeQ and NSVQ carry the task's gradient to the codes themselves.
+    return terms if not weight or estimator.stochastic else (*terms, CodebookFit(weight))
 
 
 def total_loss(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -80,6 +81,10 @@ class DropoutClock(nn.Module):
             self._earlier = earlier + samples if self.accumulating else None
             self.clock.add_(0 if self.accumulating else 1)
         return kept
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._earlier = None  # of a step that the loaded state knows nothing of
 
 
 def _before(samples: int, earlier: Tensor) -> Tensor:

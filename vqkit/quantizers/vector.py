@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Literal, TypedDict, overload
 
 import torch
 from torch import Tensor, nn
@@ -25,13 +25,27 @@ from vqkit.quantizers.config import registered
 from vqkit.quantizers.estimators import Estimator, GumbelStraightThrough, IndexBackpropagation, estimate
 from vqkit.quantizers.flat import FlatOptions, channel_of, resolve
 from vqkit.quantizers.heads import Heads
-from vqkit.quantizers.objectives import Assignment, CodebookFit, Objective, Orthogonal, total_loss
+from vqkit.quantizers.objectives import Assignment, Objective, total_loss, with_codebook_fit
 from vqkit.quantizers.output import Quantized, QuantizedWithBreakdown
 from vqkit.quantizers.transformed import Transform, check_transformable, nearest_transformed
 from vqkit.shapes import check_float, check_indices, check_int, check_number, check_shape
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+
+class CallOptions(TypedDict, total=False):
+    """What ``VectorQuantize.forward`` takes by name, for its overloads."""
+
+    mask: Tensor | None
+    lens: Tensor | None
+    topk: int | None
+    sample_codebook_temp: float | None
+    freeze_codebook: bool | None
+    codebook_transform_fn: Transform | None
+    ema_update_weight: Weight
+    accum_ema_update: bool
+    ema_update: bool | None
 
 
 @registered
@@ -151,19 +165,11 @@ class VectorQuantize(Quantizer):
         self.temperature = check_number("sample_codebook_temp", sample_codebook_temp, 0)
         self.nu = check_number("sync_update_v", sync_update_v, 0, 1)
         self.freeze_codebook, self.zero_masked = freeze_codebook, return_zeros_for_masked_padding
-        self.objectives: tuple[Objective, ...] = self._with_codebook_fit(policies.objectives)
-
-    def _with_codebook_fit(self, terms: tuple[Objective, ...]) -> tuple[Objective, ...]:
-        update = self.book.update
-        if any(isinstance(term, Orthogonal) and term.weight for term in terms) and not update.by_gradient:
-            raise ArgumentError(
-                f"objectives: Orthogonal moves codes by gradient, so expected update Gradient, got {update}"
-            )
-        if self.nu and not update.by_gradient:
-            raise ArgumentError(f"sync_update_v: expected codes that learn by gradient, got update {update}")
-        weight = getattr(update, "weight", 0.0) if update.by_gradient else 0.0
-        # DiVeQ and NSVQ carry the task's gradient to the codes themselves.
-        return terms if not weight or self.estimator.stochastic else (*terms, CodebookFit(weight))
+        if self.nu and not self.book.update.by_gradient:
+            raise ArgumentError(f"sync_update_v: expected codes that learn by gradient, got update {self.book.update}")
+        self.objectives: tuple[Objective, ...] = with_codebook_fit(
+            policies.objectives, self.book.update, self.estimator
+        )
 
     # --- forward ----------------------------------------------------------------------------------------------------
 
@@ -173,16 +179,8 @@ class VectorQuantize(Quantizer):
         x: Tensor,
         indices: Tensor | None = ...,
         *,
-        mask: Tensor | None = ...,
-        lens: Tensor | None = ...,
-        topk: int | None = ...,
-        sample_codebook_temp: float | None = ...,
-        freeze_codebook: bool | None = ...,
         return_loss_breakdown: Literal[False] = ...,
-        codebook_transform_fn: Transform | None = ...,
-        ema_update_weight: Weight = ...,
-        accum_ema_update: bool = ...,
-        ema_update: bool | None = ...,
+        **call: Unpack[CallOptions],
     ) -> Quantized: ...
     @overload
     def forward(
@@ -190,16 +188,8 @@ class VectorQuantize(Quantizer):
         x: Tensor,
         indices: Tensor | None = ...,
         *,
-        mask: Tensor | None = ...,
-        lens: Tensor | None = ...,
-        topk: int | None = ...,
-        sample_codebook_temp: float | None = ...,
-        freeze_codebook: bool | None = ...,
         return_loss_breakdown: Literal[True],
-        codebook_transform_fn: Transform | None = ...,
-        ema_update_weight: Weight = ...,
-        accum_ema_update: bool = ...,
-        ema_update: bool | None = ...,
+        **call: Unpack[CallOptions],
     ) -> QuantizedWithBreakdown: ...
     def forward(
         self,
@@ -436,16 +426,7 @@ class VectorQuantize(Quantizer):
     @codebook.setter
     def codebook(self, codes: Tensor) -> None:
         check_shape("codebook", check_float("codebook", codes), self.codebook.shape)
-        if self.book.bridge is not None:
-            raise ArgumentError("codebook: expected a table without a bridge to assign to")
-        if not bool(codes.isfinite().all()):
-            raise bad_value("codebook", "finite codes", "NaN or inf among them")
-        vectors = codes.detach() if self.separate else codes.detach()[None]
-        frozen = self.book.frozen.clone()
-        self.book.freeze_(frozen=False)
-        self.book.place_(torch.ones_like(frozen), vectors.to(self.book.vectors), 1.0)
-        self.book.freeze_(frozen)
-        self.book.mark_initialised_()
+        self.book.assign_(codes.detach() if self.separate else codes.detach()[None])
 
     @torch.no_grad()
     def fit_rows_(self, rows: Tensor, *, method: str, iters: int) -> None:
