@@ -1,6 +1,6 @@
 """Every quantizer in one autoencoder on MNIST: the same steps, 9 to 10 bits a code.
 
-``python -m benchmarks.quantizers --data FOLDER`` prints the table of ``docs/mnist.md``. FOLDER holds MNIST's idx files.
+``python -m benchmarks.quantizers --data FOLDER`` prints a table. FOLDER holds MNIST's idx files.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Residual quantization of image patches, fitted here and by faiss in turn: test error, and the time to fit.
 
 ``python -m benchmarks.residual_fit --data FOLDER`` takes a folder of images in class folders under ``train`` and
-``test``; its numbers are in ``benchmarks/results/residual_fit.md``.
+``test``, and prints a table.
 """
 
 from __future__ import annotations
