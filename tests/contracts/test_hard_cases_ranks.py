@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 
+from tests.two_ranks import on_two_ranks, process_group
 from vqkit.codebook import accumulating
 from vqkit.errors import ArgumentError
 from vqkit.quantizers import (
@@ -95,29 +92,21 @@ def fitted(make: Callable[[], Quantizer], loader: list[Tensor]) -> dict[str, Ten
 
 
 def worker(rank: int, port: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    dist.init_process_group("gloo", rank=rank, world_size=2)
-    found: dict = {name: trained(make, batches(rank)) for name, make in MAKERS.items()}
-    # One rank has one batch more than the other.
-    found |= {f"fit {name}": fitted(make, batches(rank)[: STEPS - rank]) for name, make in FITTED.items()}
-    found["drawn"] = drawn(rank)
-    try:
-        VectorQuantize(DIM, SIZE).fit([torch.randn(20, DIM)] * (1 - rank))
-    except ArgumentError as error:
-        found["no batch"] = str(error)
-    torch.save(found, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    with process_group(rank, port):
+        found: dict = {name: trained(make, batches(rank)) for name, make in MAKERS.items()}
+        # One rank has one batch more than the other.
+        found |= {f"fit {name}": fitted(make, batches(rank)[: STEPS - rank]) for name, make in FITTED.items()}
+        found["drawn"] = drawn(rank)
+        try:
+            VectorQuantize(DIM, SIZE).fit([torch.randn(20, DIM)] * (1 - rank))
+        except ArgumentError as error:
+            found["no batch"] = str(error)
+        torch.save(found, f"{folder}/{rank}.pt")
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    folder = str(tmp_path_factory.mktemp("ranks"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.spawn(worker, (port, folder), nprocs=2)
-    return [torch.load(f"{folder}/{rank}.pt", weights_only=True) for rank in range(2)]
+    return on_two_ranks(worker, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("name", MAKERS)

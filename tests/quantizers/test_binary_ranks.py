@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import socket
-
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 
+from tests.two_ranks import on_two_ranks, process_group
 from vqkit import BSQ, LFQ
 
 OPTIONS = {
@@ -54,31 +51,23 @@ def step(model: nn.Module, x: torch.Tensor, mask: torch.Tensor) -> dict[str, tor
 
 
 def worker(rank: int, port: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    dist.init_process_group("gloo", rank=rank, world_size=2)
-    results = {}
-    for name in OPTIONS:
-        for kind in BATCHES:
-            # What comes out of the quantizer is left unused, so the projection out gets no gradient.
-            model = nn.parallel.DistributedDataParallel(Encoder(name), find_unused_parameters=True)
-            results[f"{name}/{kind}"] = step(model, *batch(kind, rank))
-    model = Encoder("LFQ").eval()
-    if rank == 0:  # an evaluation of one rank alone must not wait for the others
-        results["alone"] = {"loss": model(*batch("alike", 0))[0].detach()}
-    torch.save(results, f"{folder}/{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
+    with process_group(rank, port):
+        results = {}
+        for name in OPTIONS:
+            for kind in BATCHES:
+                # What comes out of the quantizer is left unused, so the projection out gets no gradient.
+                model = nn.parallel.DistributedDataParallel(Encoder(name), find_unused_parameters=True)
+                results[f"{name}/{kind}"] = step(model, *batch(kind, rank))
+        model = Encoder("LFQ").eval()
+        if rank == 0:  # an evaluation of one rank alone must not wait for the others
+            results["alone"] = {"loss": model(*batch("alike", 0))[0].detach()}
+        torch.save(results, f"{folder}/{rank}.pt")
+        dist.barrier()
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    folder = str(tmp_path_factory.mktemp("ranks"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.spawn(worker, (port, folder), nprocs=2)
-    return [torch.load(f"{folder}/{rank}.pt", weights_only=True) for rank in range(2)]
+    return on_two_ranks(worker, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("name", OPTIONS)

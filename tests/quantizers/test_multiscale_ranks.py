@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import socket
-
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 
+from tests.two_ranks import on_two_ranks, process_group
 from vqkit import MultiScaleVQ
 from vqkit.codebook import KMeansInit, ReplaceStale
 from vqkit.quantizers import StageDropout
@@ -41,21 +37,13 @@ def train(name: str, steps: list[Tensor]) -> dict[str, Tensor]:
 
 
 def worker(rank: int, port: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    dist.init_process_group("gloo", rank=rank, world_size=2)
-    torch.save({name: train(name, batches(rank)) for name in OPTIONS}, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    with process_group(rank, port):
+        torch.save({name: train(name, batches(rank)) for name in OPTIONS}, f"{folder}/{rank}.pt")
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    folder = str(tmp_path_factory.mktemp("ranks"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.spawn(worker, (port, folder), nprocs=2)
-    return [torch.load(f"{folder}/{rank}.pt", weights_only=True) for rank in range(2)]
+    return on_two_ranks(worker, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import subprocess
 import sys
 from functools import partial
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
+from tests.two_ranks import on_two_ranks, process_group
 from vqkit import (
     LFQ,
     GroupedResidualFSQ,
@@ -271,22 +268,16 @@ def _rank(rank: int, port: int, folder: str) -> None:
     quantizer = _built()
     quantizer.eval()(torch.randn(3, DIM))  # looks whether there is a group, finds none, and must not remember
     quantizer.train()
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    dist.init_process_group("gloo", rank=rank, world_size=2)
-    for step, x in enumerate(_batches(rank)):
-        quantizer(x, mask=_mask(rank, step, len(x)))
-    if rank == 0:
-        quantizer.eval()(torch.randn(3, DIM))  # a rank on its own enters no collective
-    torch.save(quantizer.state_dict(), f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    with process_group(rank, port):
+        for step, x in enumerate(_batches(rank)):
+            quantizer(x, mask=_mask(rank, step, len(x)))
+        if rank == 0:
+            quantizer.eval()(torch.randn(3, DIM))  # a rank on its own enters no collective
+        torch.save(quantizer.state_dict(), f"{folder}/{rank}.pt")
 
 
 def test_a_module_built_before_the_process_group_takes_part(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.spawn(_rank, (port, str(tmp_path)), nprocs=2)
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    first, second = on_two_ranks(_rank, tmp_path)
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     quantizer = _built()
     for step, parts in enumerate(zip(_batches(0), _batches(1), strict=True)):

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import socket
-
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
+from tests.two_ranks import on_two_ranks, process_group
 from vqkit import IBQ, SQVAE, GumbelQuantize, SimVQ, SinkhornVQ, VectorQuantize
 from vqkit.codebook import Gradient, Normal
 from vqkit.functional import sinkhorn_assignment
@@ -54,34 +50,26 @@ def trained(make, steps: list[torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def worker(rank: int, port: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    dist.init_process_group("gloo", rank=rank, world_size=2)
-    found: dict = {}
-    for split in SPLITS:
-        x = rows(split, rank)
-        for name in MAKERS:
-            found[name, split] = shared_term(name, x)
-        found["plan", split] = sinkhorn_assignment(x, torch.eye(DIM), over_ranks=True)
-        found["sinkhorn", split] = trained(lambda: SinkhornVQ(DIM, SIZE), [x, x])
-        for name, make in (("sim", lambda: SimVQ(DIM, SIZE)), ("sq", lambda: SQVAE(DIM, SIZE))):
-            found[name, split] = trained(make, [x, x])
-    # A rank that evaluates on its own waits for nobody.
-    if rank == 0:
-        for make in (*MAKERS.values(), lambda: SinkhornVQ(DIM, SIZE), lambda: SQVAE(DIM, SIZE)):
-            make().eval()(rows(SPLITS[0]))
-    torch.save(found, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    with process_group(rank, port):
+        found: dict = {}
+        for split in SPLITS:
+            x = rows(split, rank)
+            for name in MAKERS:
+                found[name, split] = shared_term(name, x)
+            found["plan", split] = sinkhorn_assignment(x, torch.eye(DIM), over_ranks=True)
+            found["sinkhorn", split] = trained(lambda: SinkhornVQ(DIM, SIZE), [x, x])
+            for name, make in (("sim", lambda: SimVQ(DIM, SIZE)), ("sq", lambda: SQVAE(DIM, SIZE))):
+                found[name, split] = trained(make, [x, x])
+        # A rank that evaluates on its own waits for nobody.
+        if rank == 0:
+            for make in (*MAKERS.values(), lambda: SinkhornVQ(DIM, SIZE), lambda: SQVAE(DIM, SIZE)):
+                make().eval()(rows(SPLITS[0]))
+        torch.save(found, f"{folder}/{rank}.pt")
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    folder = str(tmp_path_factory.mktemp("ranks"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.spawn(worker, (port, folder), nprocs=2)
-    return [torch.load(f"{folder}/{rank}.pt", weights_only=True) for rank in range(2)]
+    return on_two_ranks(worker, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("split", SPLITS, ids=str)

@@ -86,7 +86,11 @@ def codes_from_rows(book: Codebook, rows: list[Tensor], method: str, iters: int)
 @torch.no_grad()
 def place_from_rows_(book: Codebook, rows: list[Tensor], method: str, iters: int) -> None:
     """Put the codes of ``book`` where ``codes_from_rows`` says."""
-    book.place_(torch.ones_like(book.frozen), codes_from_rows(book, rows, method, iters), 1.0)
+    _begin_at_(book, codes_from_rows(book, rows, method, iters))
+
+
+def _begin_at_(book: Codebook, codes: Tensor) -> None:
+    book.place_(torch.ones_like(book.frozen), codes, 1.0)
     book.mark_initialised_()
 
 
@@ -154,8 +158,7 @@ def codebook_warmup(
     books = [target for target in rows if isinstance(target, Codebook)]
     codes = {book: codes_from_rows(book, rows[book], warmup_method, iters) for book in books}
     for book, placed in codes.items():
-        book.place_(torch.ones_like(book.frozen), placed, 1.0)
-        book.mark_initialised_()
+        _begin_at_(book, placed)
     for target, found in rows.items():
         if not isinstance(target, Codebook):
             target.fit_rows_(found[0], method=warmup_method, iters=iters)

@@ -233,6 +233,16 @@ class Quantizer(nn.Module):
     def _to_rows(self, x: Tensor) -> tuple[Tensor, Layout]:
         return to_rows(x, self.dim, self.channel_dim, self.rank)
 
+    def _within_float(self, entered: Tensor, valid: Tensor, *, count: bool) -> tuple[Tensor, Tensor]:
+        """What a map made of rows, (N, ...), and which still count: one that overflowed counts as little as one that
+        came as inf.
+        """
+        finite = entered.detach().isfinite().flatten(1).all(1)
+        if count:
+            self._count_skipped(valid & ~finite)
+        valid = valid & finite
+        return torch.where(valid.reshape(-1, *[1] * (entered.ndim - 1)), entered, 0), valid
+
     @torch.no_grad()
     def _count_skipped(self, skipped: Tensor) -> None:
         self.skipped_rows.add_(skipped.sum())

@@ -114,13 +114,7 @@ class LevelQuantizer(Quantizer):
         inner = self.projections.inward(rows)
         inner = inner if inner.dtype == torch.float64 else inner.float()
         coordinates = self.entered(inner.reshape(-1, self.num_codebooks, self.codebook_dim))
-        if self.maps:  # which may overflow: such rows must count as little as those that came as inf
-            finite = coordinates.detach().isfinite().flatten(1).all(1)
-            if count:
-                self._count_skipped(valid & ~finite)
-            valid = valid & finite
-            coordinates = torch.where(valid[:, None, None], coordinates, 0)
-        return coordinates, valid
+        return self._within_float(coordinates, valid, count=count) if self.maps else (coordinates, valid)
 
     def _straight(self, path: Tensor, code: Tensor) -> Tensor:
         """Rows (N, dim) with the value of coordinates ``code`` and the gradient of ``path``, (N, C, D) both."""

@@ -268,12 +268,8 @@ class LFQ(Quantizer):
             x = (x / self.clamp).tanh() * self.clamp
         x = x.reshape(rows.shape[0], self.num_codebooks, self.codebook_dim)
         x = x if self.rotation is None else self.rotation.turn(x)
-        if self.projections.projects or self.rotation is not None:  # which may overflow: such rows must not count
-            finite = x.detach().isfinite().flatten(1).all(1)
-            if count:
-                self._count_skipped(valid & ~finite)
-            valid = valid & finite
-            x = torch.where(valid[:, None, None], x, 0)
+        if self.projections.projects or self.rotation is not None:
+            x, valid = self._within_float(x, valid, count=count)
         return (unit(x) * self.codebook_scale if self.spherical else x), valid
 
     def _signs(self, x_NCd: Tensor, valid: Tensor) -> Tensor:

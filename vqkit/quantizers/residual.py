@@ -286,10 +286,7 @@ class Residual(Quantizer):
     def _enter(self, rows: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Rows in the space of the stages, float32, and which count: a projection may overflow."""
         entered = self.projections.inward(rows).float()
-        if self.projections.projects:
-            valid = valid & entered.detach().isfinite().all(1)
-            entered = torch.where(valid[:, None], entered, 0)
-        return entered, valid
+        return self._within_float(entered, valid, count=False) if self.projections.projects else (entered, valid)
 
     def _chain(
         self,

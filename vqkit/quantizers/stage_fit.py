@@ -29,9 +29,11 @@ def fit_stages_(
         stage.fit_rows_(left[drawn], method=method, iters=iters)
 
     for number, stage in enumerate(stages):
-        entering.append((rows[:, None] - beams.totals).flatten(0, 1))
+        left = (rows[:, None] - beams.totals).flatten(0, 1)
+        if shared:
+            entering.append(left)
         if number == 0 or not shared:
-            fit_(stage, entering[-1])
+            fit_(stage, left)
         if number + 1 < len(stages):
             beams = _grown(beams, stage, rows, valid, width)
     if shared:
