@@ -232,12 +232,7 @@ class Codebook(Float32State):
         found = random_rows(rows, valid, row_positions(valid, torch.zeros_like(counted), self.sync), self.clock, slots)
         found = found.shared() if self.sync else found
         drawn = [found.rows[h][found.scores[h] > NONE] for h in range(self.heads)]
-        self.place_(
-            torch.ones_like(self.frozen),
-            torch.stack([self.init.from_rows(r, self.size, self.space) for r in drawn]),
-            1.0,
-        )
-        self.mark_initialised_()
+        self.begin_at_(torch.stack([self.init.from_rows(r, self.size, self.space) for r in drawn]))
 
     @torch.no_grad()
     def assign_(self, codes: Tensor) -> None:
@@ -248,12 +243,13 @@ class Codebook(Float32State):
             raise bad_value("codebook", "finite codes", "NaN or inf among them")
         frozen = self.frozen.clone()
         self.freeze_(frozen=False)
-        self.place_(torch.ones_like(frozen), codes.to(self.vectors), 1.0)
+        self.begin_at_(codes.to(self.vectors))
         self.freeze_(frozen)
-        self.mark_initialised_()
 
-    def mark_initialised_(self) -> None:
-        """From now on the codes are placed."""
+    @torch.no_grad()
+    def begin_at_(self, codes: Tensor) -> None:
+        """Put all codes that are not frozen at ``codes`` (H, K, D); from now on they count as placed."""
+        self.place_(torch.ones_like(self.frozen), codes, 1.0)
         self.initialised.fill_(True)
         self._begun, self._pending = True, None
 

@@ -86,12 +86,7 @@ def codes_from_rows(book: Codebook, rows: list[Tensor], method: str, iters: int)
 @torch.no_grad()
 def place_from_rows_(book: Codebook, rows: list[Tensor], method: str, iters: int) -> None:
     """Put the codes of ``book`` where ``codes_from_rows`` says."""
-    _begin_at_(book, codes_from_rows(book, rows, method, iters))
-
-
-def _begin_at_(book: Codebook, codes: Tensor) -> None:
-    book.place_(torch.ones_like(book.frozen), codes, 1.0)
-    book.mark_initialised_()
+    book.begin_at_(codes_from_rows(book, rows, method, iters))
 
 
 def _fitted_in(model: nn.Module) -> list[Codebook | Fitted]:
@@ -158,7 +153,7 @@ def codebook_warmup(
     books = [target for target in rows if isinstance(target, Codebook)]
     codes = {book: codes_from_rows(book, rows[book], warmup_method, iters) for book in books}
     for book, placed in codes.items():
-        _begin_at_(book, placed)
+        book.begin_at_(placed)
     for target, found in rows.items():
         if not isinstance(target, Codebook):
             target.fit_rows_(found[0], method=warmup_method, iters=iters)

@@ -94,8 +94,7 @@ class ProductQuantize(VectorQuantize):
             rows, self.heads, self.codebook_size, iters=rotation_iters, kmeans_iters=iters, generator=generator
         )
         self.slices.matrix.rotate_(rotation)
-        self.book.place_(torch.ones_like(self.book.frozen), codes, 1.0)
-        self.book.mark_initialised_()
+        self.book.begin_at_(codes)
         return self
 
 
