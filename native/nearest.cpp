@@ -1,255 +1,245 @@
-// Exact nearest codes on the CPU: screen in float32, verify in float64. The bound is derived in
-// vqkit/kernels/reference/nearest.py; here the sum starts at −½|e'|², one more term of the same sum.
+// Exact nearest codes on the CPU: screen in float32 or bfloat16, verify in float64.
 //
-// Rows are independent of each other and of the number of threads, and so are their bits.
+// Screening. With a centre c and a power of two σ, x' = σ(x − c) and e' = σ(e − c), the nearest code maximises
+// s = x'·e' − ½|e'|². For cosine x' is x at about unit length (any positive factor leaves the order), e' = e/|e| − c,
+// and there is no second term.
+//
+// The bound. Let u = 2⁻²⁴; x1 and e1 are x' and e' in float32, each number off by at most 2u of itself; x̂ and ê are what
+// is multiplied: x1 and e1 (for cosine e/|e| in float64, 2⁻⁵⁰ beside the truth), or these rounded to bfloat16 (subnormal ones to zero). By Cauchy and Schwarz
+//   |x'·e' − x̂·ê| = |(x' − x̂)·e' + x̂·(e' − ê)| ≤ |x' − x̂||e'| + |x̂||e' − ê|,
+// and these lengths are measured, not estimated: rounding to bfloat16 loses about a third of what it might. The sum of
+// the D products and −½|e'|², in any order and with up to two roundings a term, adds at most γ(|x̂||ê| + ½|e'|²) with
+// γ = nu / (1 − nu), n = 2D + 32 (Higham, Accuracy and Stability of Numerical Algorithms, §3.1), and what is lost to
+// underflow: at most 2⁻¹²⁶ a product. The half square itself is off by (D + 8)u of itself, within the same γ.
+// All codes share the largest |e'|, |ê| and |e' − ê|: one bound a row. A code whose score lies more than twice
+// that bound below the topk-th best is ruled out. A row whose bound is no small number keeps every code.
+//
+// Verifying. The survivors, mostly one, are measured in float64 straight from differences, where identical codes have
+// identical distances, so ties go to the lowest index. A row with too many survivors goes on to the next screen, and at
+// last to the caller. Rows are independent of each other and of the number of threads, and so are their bits.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <string>
-#include <thread>
+#include <utility>
 #include <vector>
 
-#include "survivors.h"
-
-#define DECLARE(isa)                                                                              \
-  namespace isa {                                                                                 \
-  void screen(const float*, long, const float*, const float*, long, long, Survivors*);            \
-  double distance(const double*, const double*, long);                                            \
-  bool widen(const float*, long, double*);                                                        \
-  void shift(const double*, const double*, double, long, float*);                                 \
-  }
-DECLARE(avx512)
-DECLARE(avx2)
-DECLARE(portable)
+#include "codes.h"
+#include "parallel.h"
+#include "processor.h"
 
 namespace {
 
-struct Isa {
-  const char* name;
-  int rows;   // rows screened at once
-  int width;  // codes in a panel
-  decltype(&portable::screen) screen;
-  decltype(&portable::distance) distance;
-  decltype(&portable::widen) widen;
-  decltype(&portable::shift) shift;
-};
+constexpr long GROUP_BYTES = 1 << 19;  // of panels that serve all rows of a tile from the second-level cache
+constexpr long TILE_ROWS = 384;
+constexpr long FEW_ROWS = 4;
+constexpr int LATER_SCORES = 128;
+constexpr int OFF_SET = 16;  // keeps rows of scores from a power of two apart, where they would meet in one set of the cache
+constexpr int64_t NO_ROW = -1, UNRESOLVED = -2;
 
-// The instruction sets this build knows, fastest first; ``supported`` asks the processor.
-const Isa ISAS[] = {
-#if defined(__x86_64__)
-    {"avx512", 12, 32, avx512::screen, avx512::distance, avx512::widen, avx512::shift},
-    {"avx2", 6, 16, avx2::screen, avx2::distance, avx2::widen, avx2::shift},
-#endif
-    {"portable", 4, 8, portable::screen, portable::distance, portable::widen, portable::shift},
-};
-constexpr int N_ISAS = sizeof(ISAS) / sizeof(ISAS[0]);
+// The answer; ``distance`` is null where nobody asked for it, and topk then 1.
+struct Found {
+  int topk;
+  int64_t* index;
+  double* distance;
 
-bool supported(int isa) {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (isa == 0) return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-  if (isa == 1) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#endif
-  return isa == N_ISAS - 1;
-}
+  void fill(long n, int64_t value) const {
+    std::fill_n(index + n * topk, topk, value);
+    if (distance) std::fill_n(distance + n * topk, topk, INFINITY);
+  }
 
-constexpr long PANEL_FLOATS = 1 << 16;  // 256 KiB
-constexpr long TILE_BLOCKS = 16;
-
-double norm(const double* v, long n) {
-  double sum = 0;
-  for (long i = 0; i < n; ++i) sum += v[i] * v[i];
-  return std::sqrt(sum);
-}
-
-bool make_unit(double* v, long n) {
-  const double length = norm(v, n);
-  if (length == 0) return false;
-  for (long i = 0; i < n; ++i) v[i] /= length;
-  return true;
-}
-
-// A codebook as the search wants it.
-struct Codes {
-  long K, D, panels;
-  bool cosine;
-  double scale, gamma, underflow, reach = 0;
-  std::vector<double> exact, centre, origin;
-  std::vector<char> directed;  // not zero
-  std::vector<float> screen, minus_half;
-
-  Codes(const float* codes, long K, long D, bool cosine, int width)
-      : K(K), D(D), panels((K + width - 1) / width), cosine(cosine), exact(codes, codes + K * D), centre(D),
-        origin(D), directed(K, 1), screen(panels * width * D), minus_half(panels * width, -INFINITY) {
-    const double terms = (D + 8) * 0x1p-24;
-    gamma = terms / (1 - terms);
-    underflow = D * 0x1p-126;
-    if (cosine)
-      for (long k = 0; k < K; ++k) directed[k] = make_unit(&exact[k * D], D);
-    for (long k = 0; k < K; ++k)
-      for (long d = 0; d < D; ++d) centre[d] += exact[k * D + d];
-    // The centre is a float32 number, so that one rounding and no more separates x − c from the truth.
-    for (long d = 0; d < D; ++d) centre[d] = (float)(centre[d] / K);
-    std::vector<double> shifted(D), reaches(K);
-    for (long k = 0; k < K; ++k) {
-      for (long d = 0; d < D; ++d) shifted[d] = exact[k * D + d] - centre[d];
-      reaches[k] = norm(shifted.data(), D);
-      reach = std::max(reach, reaches[k]);
+  // Candidates come in ascending order, and an equal distance goes behind: of equals the lower index stays in front.
+  template <class Measure>
+  void choose(long n, long count, const Measure& measure) const {
+    double nearest[MAX_TOPK];
+    int64_t* i = index + n * topk;
+    fill(n, NO_ROW);
+    for (long c = 0; c < count; ++c) {
+      const auto [code, away] = measure(c);
+      int t = topk - 1;
+      if (i[t] >= 0 && !(away < nearest[t])) continue;
+      for (; t > 0 && (i[t - 1] < 0 || away < nearest[t - 1]); --t) {
+        i[t] = i[t - 1];
+        nearest[t] = nearest[t - 1];
+      }
+      i[t] = code;
+      nearest[t] = away;
     }
-    int exponent = 0;
-    if (std::isfinite(reach)) std::frexp(reach, &exponent);
-    scale = std::ldexp(1.0, -exponent);
-    for (long k = 0; k < K; ++k) {
-      float* panel = &screen[k / width * width * D] + k % width;
-      for (long d = 0; d < D; ++d) panel[d * width] = (float)((exact[k * D + d] - centre[d]) * scale);
-      const double r = reaches[k] * scale;
-      minus_half[k] = cosine ? 0.0f : (float)(-r * r / 2);
-    }
-    reach *= scale * (1 + 0x1p-20);
+    if (distance) std::copy_n(nearest, topk, distance + n * topk);
   }
 };
+
+// 1, or 1/|x| for cosine, 0 for a zero vector.
+double factor_of(const float* x, const Codes& codes, const Isa& isa, const float* origin) {
+  if (!codes.cosine) return 1;
+  const double length = std::sqrt(isa.distance(x, 1, origin, 1, codes.D));
+  return length > 0 ? 1 / length : 0;
+}
+
+double measured(const float* x, double factor, long k, const Codes& codes, const Isa& isa) {
+  if (codes.cosine && (factor == 0 || codes.factor[k] == 0)) return 1;
+  const double squared = isa.distance(x, factor, codes.codes + k * codes.D, codes.factor[k], codes.D);
+  return codes.cosine ? squared / 2 : squared;
+}
 
 struct Search {
   const float* x;
   long N;
   const Codes& codes;
   const Isa& isa;
-  int topk;
-  int64_t* indices;
-  double* distances;
+  Found found;
+  long group, tile;  // panels, rows
 
-  // Tiles first, first + stride, … Panels that fit into the second-level cache serve all rows of a tile.
+  // Tiles first, first + stride, … of rows.
   void run(long first, long stride) const {
-    const long D = codes.D, tile = tile_rows(), group = std::max(1L, PANEL_FLOATS / (isa.width * D));
-    std::vector<double> exact(tile * D);
-    std::vector<float> shifted(tile * D);
+    const long row_bytes = codes.padded * (isa.half ? 2 : 4);
+    const Aligned<char> entered = aligned<char>(tile * row_bytes);
+    const Aligned<float> scores = aligned<float>(isa.rows * (MAX_SCORES + OFF_SET));
+    std::vector<float> shifted(codes.D), origin(codes.D);
     std::vector<Survivors> rows(tile);
-    std::vector<char> finite(tile);
+    std::vector<double> factor(tile);
+    isa.open();
     for (long start = first * tile; start < N; start += stride * tile) {
-      const long count = std::min(tile, N - start), blocks = (count + isa.rows - 1) / isa.rows;
-      for (long r = 0; r < blocks * isa.rows; ++r) finite[r] = enter(start + r, r, exact, shifted, rows);
-      for (long panel = 0; panel < codes.panels; panel += group)
-        for (long r = 0; r < blocks * isa.rows; r += isa.rows)
-          isa.screen(&shifted[r * D], D, &codes.screen[panel * isa.width * D], &codes.minus_half[panel * isa.width],
-                     std::min(group, codes.panels - panel), panel * isa.width, &rows[r]);
-      for (long r = 0; r < count; ++r) leave(start + r, finite[r], &exact[r * D], &rows[r]);
+      const long count = std::min(tile, N - start);
+      for (long r = 0; r < count; ++r)
+        factor[r] = enter(x + (start + r) * codes.D, &entered[r * row_bytes], &rows[r], shifted.data(), origin.data());
+      for (long from = 0; from < codes.panels; from += group)
+        for (long r = 0; r < count; r += isa.rows)
+          score(&entered[r * row_bytes], std::min((long)isa.rows, count - r), from, std::min(codes.panels, from + group),
+                scores.get(), &rows[r]);
+      for (long r = 0; r < count; ++r) leave(start + r, factor[r], &rows[r]);
+    }
+    isa.close();
+  }
+
+  // Some rows against panels ``from`` to ``to``. Many codes at first, whose best rules out most; then as few as leave
+  // their scores in the first-level cache.
+  void score(const char* entered, long count, long from, long to, float* scores, Survivors* rows) const {
+    for (long panel = from; panel < to;) {
+      const long wanted = (panel == 0 ? MAX_SCORES : LATER_SCORES) / isa.width, panels = std::min(wanted, to - panel);
+      const long code = panel * isa.width, n = panels * isa.width, stride = n + OFF_SET;
+      isa.product(entered, codes.padded, codes.panel(panel, isa), &codes.bias[code], panels, scores, stride);
+      for (long r = 0; r < count; ++r) isa.select(scores + r * stride, n, code, &rows[r]);
+      panel += panels;
     }
   }
 
-  long tile_rows() const { return TILE_BLOCKS * isa.rows; }
-
-  // One row into the space of the screen; whether it is finite.
-  bool enter(long n, long r, std::vector<double>& exact, std::vector<float>& shifted,
-             std::vector<Survivors>& rows) const {
-    const long D = codes.D;
-    double* e = &exact[r * D];
-    const bool finite = n < N && isa.widen(x + n * D, D, e);
-    if (!finite) std::fill(e, e + D, 0.0);
-    if (codes.cosine) make_unit(e, D);
-    isa.shift(e, codes.cosine ? codes.origin.data() : codes.centre.data(), codes.scale, D, &shifted[r * D]);
-    // |x − c|·scale, by the distance: a last rounding or two, which the margin covers.
-    const double squared = isa.distance(e, codes.cosine ? codes.origin.data() : codes.centre.data(), D) * codes.scale * codes.scale;
-    const double length = std::sqrt(squared) * (1 + 0x1p-20);
-    const double bound = codes.gamma * (length * codes.reach + codes.reach * codes.reach / 2) + codes.underflow;
-    begin(&rows[r], topk, (float)(2 * bound * (1 + 0x1p-20)));
-    // A row so far off that its scores overflow keeps every code.
-    if (!(bound < 1e37)) rows[r].full = 1;
-    return finite;
+  // One row into the space of the screen. Returns its factor, −1 for a row that is not finite.
+  double enter(const float* row, char* out, Survivors* kept, float* shifted, const float* origin) const {
+    const double factor = factor_of(row, codes, isa, origin);
+    const float* direct = row;
+    if (codes.cosine && std::isfinite(factor)) {
+      for (long d = 0; d < codes.D; ++d) shifted[d] = (float)(row[d] * factor);
+      direct = shifted;
+    }
+    const float* centre = codes.cosine ? origin : codes.centre.data();
+    const Entered e = isa.enter(direct, centre, codes.scale, codes.D, codes.padded, out);
+    const double before = length_from(e.before, codes.D), after = length_from(e.after, codes.D);
+    const double lost = length_from(e.lost, codes.D) + before * 4 * UNIT;
+    const double terms = (2.0 * codes.padded + 32) * UNIT, gamma = terms / (1 - terms);
+    const double summed = gamma * (after * codes.half_reach + codes.reach * codes.reach / 2) + codes.padded * 0x1p-126;
+    const double bound = lost * codes.reach + after * codes.lost + summed;
+    begin(kept, found.topk, (float)(2 * bound * (1 + 0x1p-20)));
+    kept->full = !(bound < 1e30 && after * codes.half_reach < 1e30);
+    return e.finite ? factor : -1;
   }
 
-  // The survivors measured again straight from differences: identical codes have identical distances, so ties go to
-  // the lowest index. Index −1: no finite row. −2: too many survivors, for another search.
-  void leave(long n, bool finite, const double* e, Survivors* row) const {
-    int64_t* index = indices + n * topk;
-    double* found = distances + n * topk;
-    if (finite) drop_ruled_out(row);
-    if (!finite || row->full || row->count < topk) {
-      for (int t = 0; t < topk; ++t) {
-        index[t] = finite ? -2 : -1;
-        found[t] = INFINITY;
-      }
+  void leave(long n, double factor, Survivors* row) const {
+    if (factor < 0) return found.fill(n, NO_ROW);
+    if (codes.cosine && factor == 0) row->full = 1;  // every code is as far
+    drop_ruled_out(row);
+    if (row->full || row->count < found.topk) return found.fill(n, UNRESOLVED);
+    if (row->count == 1 && !found.distance) {
+      found.index[n] = row->list[0].code;
       return;
     }
-    bool directed = false;
-    for (long d = 0; d < codes.D; ++d) directed = directed || e[d] != 0;
-    for (int t = 0; t < topk; ++t) {
-      index[t] = -1;
-      found[t] = INFINITY;
-    }
-    // Codes came in ascending order, and an equal distance goes behind: of equals the lower index stays in front.
-    for (int i = 0; i < row->count; ++i) {
-      const long k = row->code[i];
-      double away = isa.distance(e, &codes.exact[k * codes.D], codes.D);
-      if (codes.cosine) away = directed && codes.directed[k] ? away / 2 : 1.0;
-      if (index[topk - 1] >= 0 && !(away < found[topk - 1])) continue;
-      int t = topk - 1;
-      for (; t > 0 && (index[t - 1] < 0 || away < found[t - 1]); --t) {
-        index[t] = index[t - 1];
-        found[t] = found[t - 1];
-      }
-      index[t] = k;
-      found[t] = away;
-    }
+    found.choose(n, row->count, [&](long i) {
+      const long k = row->list[i].code;
+      return std::pair(k, measured(x + n * codes.D, factor, k, codes, isa));
+    });
   }
 };
 
-template <class Work>
-void in_parallel(int threads, const Work& work) {
-  std::vector<std::thread> others;
-  for (int t = 1; t < threads; ++t) others.emplace_back(work, t);
-  work(0);
-  for (auto& other : others) other.join();
+// Of rows so few that preparing the codes would take longer: every distance. Whether the codes are finite.
+bool measure_all(const float* x, long N, const float* table, long K, long D, bool cosine, const Isa& isa,
+                 const Found& found) {
+  const std::vector<float> origin(D);
+  const auto factor_or_nan = [&](const float* v) {
+    const double squared = isa.distance(v, 1, origin.data(), 1, D);
+    return !std::isfinite(squared) ? NAN : !cosine ? 1 : squared > 0 ? 1 / std::sqrt(squared) : 0;
+  };
+  bool finite = true;
+  for (long n = 0; n < N; ++n) {
+    const float* row = x + n * D;
+    const double factor = factor_or_nan(row);
+    if (std::isnan(factor)) {
+      found.fill(n, NO_ROW);
+      continue;
+    }
+    found.choose(n, K, [&](long k) {
+      const float* code = table + k * D;
+      const double by = cosine ? factor_or_nan(code) : 1;
+      double away = isa.distance(row, factor, code, by, D);
+      if (cosine) away = factor == 0 || by == 0 ? 1 : away / 2;
+      finite = finite && std::isfinite(away) && !std::isnan(by);
+      return std::pair(k, away);
+    });
+  }
+  return finite;
+}
+
+void search(const float* x, long N, const float* table, long K, long D, bool cosine, const Isa& isa, int threads,
+            const Found& found, bool* finite) {
+  // A thread costs tens of microseconds: less than some millions of multiplications are not worth one.
+  threads = (int)std::max(1.0, std::min((double)threads, (double)N * K * D / 4e6));
+  const Codes codes(table, K, D, cosine, isa, threads);
+  *finite = codes.finite;
+  if (!codes.finite) return;
+  // Where all codes stay in the cache, so may the rows: few at a time. Else many, which share each group of codes.
+  const long group = std::max(MAX_SCORES, (int)(GROUP_BYTES / codes.panel_bytes(isa)) * isa.width / MAX_SCORES * MAX_SCORES) / isa.width;
+  const long share = (N + threads - 1) / threads, wanted = group >= codes.panels ? 1 : TILE_ROWS / isa.rows;
+  const long tile = std::max(1L, std::min(wanted, share / isa.rows)) * isa.rows;
+  const Search work{x, N, codes, isa, found, group, tile};
+  const int useful = (int)std::max(1L, std::min((long)threads, (N + tile - 1) / tile));
+  in_parallel(useful, [&](int t) { work.run(t, useful); });
+}
+
+// The rows a screen left open, among float32 scores.
+void search_again(const float* x, long N, const float* table, long K, long D, bool cosine, int threads,
+                  const Found& found) {
+  std::vector<long> open;
+  for (long n = 0; n < N; ++n)
+    if (found.index[n * found.topk] == UNRESOLVED) open.push_back(n);
+  if (open.empty()) return;
+  std::vector<float> rows(open.size() * D);
+  for (size_t i = 0; i < open.size(); ++i) std::copy_n(x + open[i] * D, D, &rows[i * D]);
+  std::vector<int64_t> index(open.size() * found.topk);
+  std::vector<double> distance(found.distance ? open.size() * found.topk : 0);
+  bool finite;
+  search(rows.data(), (long)open.size(), table, K, D, cosine, *fastest_isa(false), threads,
+         {found.topk, index.data(), found.distance ? distance.data() : nullptr}, &finite);
+  for (size_t i = 0; i < open.size(); ++i) {
+    std::copy_n(&index[i * found.topk], found.topk, found.index + open[i] * found.topk);
+    if (found.distance) std::copy_n(&distance[i * found.topk], found.topk, found.distance + open[i] * found.topk);
+  }
 }
 
 }  // namespace
 
 extern "C" {
 
-// The name of an instruction set this processor has, fastest first; null past the last.
-const char* vqkit_isa(int number) {
-  for (int isa = 0; isa < N_ISAS; ++isa)
-    if (supported(isa) && number-- == 0) return ISAS[isa].name;
-  return nullptr;
-}
-
-// indices (N, topk) and distances (N, topk) of rows x (N, D) among codes (K, D), float32 both. Returns 0, or 1 where
-// the codes are not finite and nothing was done, or 2 for an unknown instruction set (a name of vqkit_isa, or null).
+// indices (N, topk) and distances (N, topk) of rows x (N, D) among codes (K, D), float32 both: −1 where a row is not
+// finite, −2 where it has too many candidates. For topk 1 distances may be null. Returns 0, or 1 where the codes are not finite and nothing was done, or 2
+// for an unknown instruction set (a name of vqkit_isa, or null).
 int vqkit_nearest(const float* x, int64_t N, const float* codes, int64_t K, int64_t D, int cosine, int topk,
                   const char* isa_name, int threads, int64_t* indices, double* distances) {
-  const Isa* isa = nullptr;
-  for (int i = N_ISAS - 1; i >= 0; --i)
-    if (supported(i) && (!isa_name || std::string(isa_name) == ISAS[i].name)) isa = &ISAS[i];
-  if (!isa || topk > MAX_TOPK || topk > K) return 2;
-  for (int64_t i = 0; i < K * D; ++i)
-    if (!std::isfinite(codes[i])) return 1;
-  const Codes prepared(codes, K, D, cosine != 0, isa->width);
-  const Search search{x, N, prepared, *isa, topk, indices, distances};
-  const double tiles = std::ceil((double)N / search.tile_rows());
-  // A thread costs tens of microseconds: less than a million multiplications are not worth one.
-  const double work = (double)N * K * D;
-  const int useful = (int)std::max(1.0, std::min({(double)threads, tiles, work / 1e6}));
-  in_parallel(useful, [&](int t) { search.run(t, useful); });
+  const Isa* isa = isa_name ? isa_called(isa_name) : fastest_isa(true);
+  if (!isa || topk > MAX_TOPK || topk > K || K > INT32_MAX) return 2;
+  const Found found{topk, indices, distances};
+  if (N <= FEW_ROWS && topk == 1) return measure_all(x, N, codes, K, D, cosine != 0, *isa, found) ? 0 : 1;
+  bool finite;
+  search(x, N, codes, K, D, cosine != 0, *isa, threads, found, &finite);
+  if (!finite) return 1;
+  if (isa->half) search_again(x, N, codes, K, D, cosine != 0, threads, found);
   return 0;
-}
-
-// counts (K,) and sums (K, D) float64 of the rows x (N, D) of each index; negative indices are left out. Threads share
-// the columns, so that the order of additions is that of the rows whatever their number.
-void vqkit_code_sums(const float* x, const int64_t* indices, int64_t N, int64_t K, int64_t D, int threads,
-                     int64_t* counts, double* sums) {
-  std::fill(counts, counts + K, 0);
-  std::fill(sums, sums + K * D, 0.0);
-  for (int64_t n = 0; n < N; ++n)
-    if (indices[n] >= 0) ++counts[indices[n]];
-  const int useful = (int)std::max<int64_t>(1, std::min<int64_t>({threads, D / 16, N * D / 1000000}));
-  in_parallel(useful, [&](int t) {
-    const int64_t from = D * t / useful, to = D * (t + 1) / useful;
-    for (int64_t n = 0; n < N; ++n) {
-      if (indices[n] < 0) continue;
-      double* sum = sums + indices[n] * D;
-      const float* row = x + n * D;
-      for (int64_t d = from; d < to; ++d) sum[d] += row[d];
-    }
-  });
 }
 }

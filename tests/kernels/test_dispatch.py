@@ -39,5 +39,5 @@ def test_a_backend_asked_for_by_name_runs_or_says_why_not():
 
 def test_ops_are_well_formed():
     x, codes = torch.randn(2, 9, 4), torch.randn(2, 5, 4)
-    torch.library.opcheck(ops.nearest, (x, codes, "euclidean", 2, ""))
-    torch.library.opcheck(ops.code_sums, (x, torch.randint(-1, 5, (2, 9)), 5, ""))
+    torch.library.opcheck(ops.nearest_op, (x, codes, "euclidean", 2, ""))
+    torch.library.opcheck(ops.code_sums_op, (x, torch.randint(-1, 5, (2, 9)), 5, ""))

@@ -36,8 +36,9 @@ class Backend:
     refuses: Callable[[Tensor], str | None] = field(default=_takes_anything)
 
 
-REFERENCE = Backend("reference", {"nearest": reference.nearest, "code_sums": reference.code_sums})
-CPU = Backend("cpu", {"nearest": cpu.nearest, "code_sums": cpu.code_sums}, _native_refuses)
+OPS = ("nearest", "nearest_index", "code_sums", "finite_rows", "pull", "turned_back")
+REFERENCE = Backend("reference", {op: getattr(reference, op) for op in OPS})
+CPU = Backend("cpu", {op: getattr(cpu, op) for op in OPS}, _native_refuses)
 BACKENDS: list[Backend] = [CPU, REFERENCE]  # fastest first
 
 

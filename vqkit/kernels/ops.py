@@ -1,32 +1,94 @@
-"""The ops as PyTorch custom ops, so that compile and export see one node each. Inputs are checked by ``functional``."""
+"""The ops, each by the fastest backend that can run it. Inputs are checked by ``functional``.
+
+In eager code a backend is called directly. Compile and export see a search as one node, a PyTorch custom op, and fuse
+what is elementwise themselves.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from vqkit.kernels import reference
 from vqkit.kernels.dispatch import choose
 
 
-@torch.library.custom_op("vqkit::nearest", mutates_args=())
-def nearest(x_HND: Tensor, codebook_HKD: Tensor, metric: str, topk: int, backend: str) -> tuple[Tensor, Tensor]:
+def plain(tensor: Tensor) -> bool:
+    """Whether this is eager code on a real tensor: nobody traces, and its memory can be read."""
+    return not torch.compiler.is_compiling() and type(tensor) in (Tensor, torch.nn.Parameter)
+
+
+def nearest(x_HND: Tensor, codebook_HKD: Tensor, metric: str, topk: int, backend: str = "") -> tuple[Tensor, Tensor]:
     """Indices (H, N, T) int64 and distances (H, N, T) float64; ``backend`` "" lets dispatch choose."""
+    if plain(x_HND):
+        return choose("nearest", x_HND, backend or None).function(x_HND, codebook_HKD, metric, topk)
+    return nearest_op(x_HND, codebook_HKD, metric, topk, backend)
+
+
+def nearest_index(x_HND: Tensor, codebook_HKD: Tensor, metric: str, backend: str = "") -> Tensor:
+    """Indices (H, N) int64 of the nearest codes alone."""
+    if plain(x_HND):
+        return choose("nearest_index", x_HND, backend or None).function(x_HND, codebook_HKD, metric)
+    return nearest_index_op(x_HND, codebook_HKD, metric, backend)
+
+
+def code_sums(x_HND: Tensor, indices_HN: Tensor, size: int, backend: str = "") -> tuple[Tensor, Tensor]:
+    """Counts (H, K) int64 and sums (H, K, D) float64 of the rows of each index."""
+    if plain(x_HND):
+        return choose("code_sums", x_HND, backend or None).function(x_HND, indices_HN, size)
+    return code_sums_op(x_HND, indices_HN, size, backend)
+
+
+def finite_rows(x_ND: Tensor) -> Tensor:
+    """Whether a row holds neither NaN nor inf: (N,) bool."""
+    return (choose("finite_rows", x_ND).function if plain(x_ND) else reference.finite_rows)(x_ND)
+
+
+def pull(x_HND: Tensor, codes_HKD: Tensor, indices_HN: Tensor, by: Tensor) -> Tensor:
+    """by·(x − e) with the code e of each row's index, zero where that is negative; not differentiable in eager code."""
+    function = choose("pull", x_HND).function if plain(x_HND) else reference.pull
+    return function(x_HND, codes_HKD, indices_HN, by)
+
+
+def turned_back(g_ND: Tensor, x_ND: Tensor, q_ND: Tensor) -> Tensor:
+    """The gradient of codes as the rotation trick sends it to rows; not differentiable in eager code."""
+    return (choose("turned_back", x_ND).function if plain(x_ND) else reference.turned_back)(g_ND, x_ND, q_ND)
+
+
+# --- custom ops -----------------------------------------------------------------------------------------------------
+
+
+@torch.library.custom_op("vqkit::nearest", mutates_args=())
+def nearest_op(x_HND: Tensor, codebook_HKD: Tensor, metric: str, topk: int, backend: str) -> tuple[Tensor, Tensor]:
+    """``nearest`` as one node."""
     return choose("nearest", x_HND, backend or None).function(x_HND, codebook_HKD, metric, topk)
 
 
-@nearest.register_fake
+@nearest_op.register_fake
 def _(x_HND: Tensor, codebook_HKD: Tensor, metric: str, topk: int, backend: str) -> tuple[Tensor, Tensor]:  # noqa: ARG001
     shape = (*x_HND.shape[:2], topk)
     return x_HND.new_empty(shape, dtype=torch.int64), x_HND.new_empty(shape, dtype=torch.float64)
 
 
+@torch.library.custom_op("vqkit::nearest_index", mutates_args=())
+def nearest_index_op(x_HND: Tensor, codebook_HKD: Tensor, metric: str, backend: str) -> Tensor:
+    """``nearest_index`` as one node."""
+    # A custom op's result may not be a view of another tensor.
+    return choose("nearest_index", x_HND, backend or None).function(x_HND, codebook_HKD, metric).contiguous()
+
+
+@nearest_index_op.register_fake
+def _(x_HND: Tensor, codebook_HKD: Tensor, metric: str, backend: str) -> Tensor:  # noqa: ARG001
+    return x_HND.new_empty(x_HND.shape[:2], dtype=torch.int64)
+
+
 @torch.library.custom_op("vqkit::code_sums", mutates_args=())
-def code_sums(x_HND: Tensor, indices_HN: Tensor, size: int, backend: str) -> tuple[Tensor, Tensor]:
-    """Counts (H, K) int64 and sums (H, K, D) float64 of the rows of each index."""
+def code_sums_op(x_HND: Tensor, indices_HN: Tensor, size: int, backend: str) -> tuple[Tensor, Tensor]:
+    """``code_sums`` as one node."""
     return choose("code_sums", x_HND, backend or None).function(x_HND, indices_HN, size)
 
 
-@code_sums.register_fake
+@code_sums_op.register_fake
 def _(x_HND: Tensor, indices_HN: Tensor, size: int, backend: str) -> tuple[Tensor, Tensor]:  # noqa: ARG001
     H, _, D = x_HND.shape
     return x_HND.new_empty((H, size), dtype=torch.int64), x_HND.new_empty((H, size, D), dtype=torch.float64)

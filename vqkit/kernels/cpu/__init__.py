@@ -1,6 +1,16 @@
 """The native library: built from ``native/`` with the package where a C++ compiler is at hand, optional otherwise."""
 
 from vqkit.kernels.cpu.library import instruction_sets, why_not
-from vqkit.kernels.cpu.ops import code_sums, nearest
+from vqkit.kernels.cpu.ops import code_sums, nearest, nearest_index
+from vqkit.kernels.cpu.rows import finite_rows, pull, turned_back
 
-__all__ = ["code_sums", "instruction_sets", "nearest", "why_not"]
+__all__ = [
+    "code_sums",
+    "finite_rows",
+    "instruction_sets",
+    "nearest",
+    "nearest_index",
+    "pull",
+    "turned_back",
+    "why_not",
+]

@@ -5,8 +5,18 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 from functools import cache
+from typing import Any
 
-_POINTER, _LONG, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+_POINTER, _LONG, _INT, _FLOAT, _NAME = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_float, ctypes.c_char_p
+# What native/*.cpp declares: result, and arguments.
+_FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
+    "vqkit_isa": (_NAME, [_INT]),
+    "vqkit_nearest": (_INT, [_POINTER, _LONG, _POINTER, _LONG, _LONG, _INT, _INT, _NAME, _INT, _POINTER, _POINTER]),
+    "vqkit_code_sums": (None, [_POINTER, _POINTER, _LONG, _LONG, _LONG, _INT, _POINTER, _POINTER]),
+    "vqkit_finite_rows": (None, [_POINTER, _LONG, _LONG, _INT, _POINTER]),
+    "vqkit_pull": (None, [_POINTER, _POINTER, _POINTER, _FLOAT, _LONG, _LONG, _INT, _POINTER]),
+    "vqkit_turned_back": (None, [_POINTER, _LONG, _POINTER, _POINTER, _LONG, _LONG, _INT, _POINTER]),
+}
 
 
 @cache
@@ -17,14 +27,9 @@ def _loaded() -> ctypes.CDLL | str:
         return "the native library was not built"
     try:
         native = ctypes.CDLL(found.origin)
-        native.vqkit_isa.argtypes, native.vqkit_isa.restype = [_INT], ctypes.c_char_p
-        native.vqkit_nearest.restype = _INT
-        native.vqkit_nearest.argtypes = [
-            *(_POINTER, _LONG, _POINTER, _LONG, _LONG),
-            *(_INT, _INT, ctypes.c_char_p, _INT, _POINTER, _POINTER),
-        ]
-        native.vqkit_code_sums.restype = None
-        native.vqkit_code_sums.argtypes = [_POINTER, _POINTER, _LONG, _LONG, _LONG, _INT, _POINTER, _POINTER]
+        for name, (result, arguments) in _FUNCTIONS.items():
+            function = getattr(native, name)
+            function.restype, function.argtypes = result, arguments
     except (OSError, AttributeError) as error:
         return f"the native library does not load: {error}"
     return native

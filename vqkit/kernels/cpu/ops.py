@@ -18,35 +18,52 @@ def nearest(
     x_HND: Tensor, codebook_HKD: Tensor, metric: str, topk: int, isa: str | None = None
 ) -> tuple[Tensor, Tensor]:
     """As ``reference.nearest``. ``isa``: an instruction set by name, the fastest by default."""
-    wide = torch.float64 in (x_HND.dtype, codebook_HKD.dtype)
-    if wide or topk > MAX_TOPK:
+    if _too_much(x_HND, codebook_HKD, topk):
         return reference.nearest(x_HND, codebook_HKD, metric, topk)
+    distances = torch.empty((*x_HND.shape[:2], topk), dtype=torch.float64)
+    return _searched(x_HND, codebook_HKD, metric, isa, distances), distances
+
+
+def nearest_index(x_HND: Tensor, codebook_HKD: Tensor, metric: str, isa: str | None = None) -> Tensor:
+    """As ``reference.nearest_index``; a code that the screen leaves alone needs no distance."""
+    if _too_much(x_HND, codebook_HKD, 1):
+        return reference.nearest_index(x_HND, codebook_HKD, metric)
+    return _searched(x_HND, codebook_HKD, metric, isa, None)[..., 0]
+
+
+def _too_much(x: Tensor, codebook: Tensor, topk: int) -> bool:
+    return torch.float64 in (x.dtype, codebook.dtype) or topk > MAX_TOPK
+
+
+def _searched(
+    x_HND: Tensor, codebook_HKD: Tensor, metric: str, isa: str | None, distances_HNT: Tensor | None
+) -> Tensor:
+    """Indices (H, N, T), and the distances written where there is room for them."""
     H, N, D = x_HND.shape
+    topk = 1 if distances_HNT is None else distances_HNT.shape[2]
     x, codes = x_HND.float().contiguous(), codebook_HKD.float().contiguous()
     indices = torch.empty((H, N, topk), dtype=torch.int64)
-    distances = torch.empty((H, N, topk), dtype=torch.float64)
     for head in range(H):
+        distances = None if distances_HNT is None else distances_HNT[head]
         status = library().vqkit_nearest(
             *(x[head].data_ptr(), N, codes[head].data_ptr(), codes.shape[1], D),
             *(int(metric == "cosine"), topk, None if isa is None else isa.encode(), torch.get_num_threads()),
-            *(indices[head].data_ptr(), distances[head].data_ptr()),
+            *(indices[head].data_ptr(), None if distances is None else distances.data_ptr()),
         )
-        if status == NOT_FINITE:
-            again = slice(head, head + 1)
-            indices[again], distances[again] = reference.nearest(x[again], codes[again], metric, topk)
-        elif status:
+        if status not in (0, NOT_FINITE):
             raise RuntimeError(f"the native library refused instruction set {isa!r}")
-        else:
-            _resolve(x[head], codes[head], metric, indices[head], distances[head])
-    return indices, distances
+        open_N = indices[head, :, 0] == UNRESOLVED if status == 0 else torch.ones(N, dtype=torch.bool)
+        _resolve(x[head], codes[head], metric, open_N, indices[head], distances)
+    return indices
 
 
-def _resolve(x: Tensor, codes: Tensor, metric: str, indices: Tensor, distances: Tensor) -> None:
-    """Search again for the rows the library left open: too many codes are as near as its float32 can tell."""
-    open_N = indices[:, 0] == UNRESOLVED
+def _resolve(x: Tensor, codes: Tensor, metric: str, open_N: Tensor, indices: Tensor, distances: Tensor | None) -> None:
+    """Search again for rows the library left open: too many codes are as near as its float32 can tell."""
     if bool(open_N.any()):
         found = reference.nearest(x[open_N][None], codes[None], metric, indices.shape[1])
-        indices[open_N], distances[open_N] = found[0][0], found[1][0]
+        indices[open_N] = found[0][0]
+        if distances is not None:
+            distances[open_N] = found[1][0]
 
 
 def code_sums(x_HND: Tensor, indices_HN: Tensor, size: int) -> tuple[Tensor, Tensor]:

@@ -47,6 +47,11 @@ def nearest(x_HND: Tensor, codebook_HKD: Tensor, metric: str, topk: int) -> tupl
     return indices, distances
 
 
+def nearest_index(x_HND: Tensor, codebook_HKD: Tensor, metric: str) -> Tensor:
+    """``nearest`` without the distances: (H, N) int64."""
+    return nearest(x_HND, codebook_HKD, metric, 1)[0][..., 0]
+
+
 class _Search:
     """One codebook, prepared for screening."""
 

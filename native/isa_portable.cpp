@@ -1,17 +1,18 @@
 // For any processor: vectors of four floats, which compilers map to SSE or NEON.
-#include "survivors.h"
+#include "isa.h"
 
 namespace portable {
 constexpr int LANES = 4, ROWS = 4;
-typedef float Vec __attribute__((vector_size(16), aligned(4)));
-static inline Vec load(const float* p) { return *(const Vec*)p; }
-static inline void store(float* p, Vec v) { *(Vec*)p = v; }
-static inline Vec broadcast(float value) { return Vec{value, value, value, value}; }
+#include "kernel.h"
+#include "kernel_float.h"
 static inline Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
+static inline Vec max_of(Vec a, Vec b) { return a > b ? a : b; }
 static inline unsigned long long at_least(Vec a, float t) {
   unsigned long long lanes = 0;
   for (int i = 0; i < LANES; ++i) lanes |= (unsigned long long)(a[i] >= t) << i;
   return lanes;
 }
-#include "nearest_kernel.h"
+const Isa ISA = {"portable", ROWS, WIDTH, 1, 0, enter<false>, pack, product, select, distance, add,
+                 finite, scaled_difference, turned_back, open, close};
 }  // namespace portable
+const Isa* const ISA_PORTABLE = &portable::ISA;

@@ -1,0 +1,106 @@
+#include "codes.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "parallel.h"
+
+namespace {
+
+constexpr long CHUNK = 256;  // codes that one sum takes in: fixed, so that no bit hangs on the number of threads
+
+template <class Work>
+void over_chunks(long K, int threads, const Work& work) {
+  const long chunks = (K + CHUNK - 1) / CHUNK;
+  const int useful = (int)std::max(1L, std::min((long)threads, chunks));
+  in_parallel(useful, [&](int t) {
+    for (long chunk = t; chunk < chunks; chunk += useful) work(chunk, chunk * CHUNK, std::min(K, (chunk + 1) * CHUNK));
+  });
+}
+
+}  // namespace
+
+double length_from(float squares, long n) {
+  return std::sqrt((double)squares * (1 + (n + 3) * 2 * UNIT) + n * 0x1p-126);
+}
+
+Codes::Codes(const float* codes, long K, long D, bool cosine, const Isa& isa, int threads)
+    : codes(codes), K(K), D(D), padded((D + isa.pad - 1) / isa.pad * isa.pad),
+      panels((K + SCORE_STEP - 1) / SCORE_STEP * SCORE_STEP / isa.width), cosine(cosine), centre(D), factor(K, 1.0) {
+  // A thread costs tens of microseconds, as many as a hundred thousand numbers.
+  threads = (int)std::max(1L, std::min((long)threads, K * D / 100000));
+  find_centre(isa, threads);
+  if (!finite) return;
+  if (!cosine) find_scale(isa, threads);
+  fill_panels(isa, threads);
+}
+
+// The code at unit length less the centre, subtracted in float64: where codes lie close together it cancels.
+void Codes::direct(const float* code, double by, float* out) const {
+  for (long d = 0; d < D; ++d) out[d] = (float)(code[d] * by - centre[d]);
+}
+
+void Codes::find_centre(const Isa& isa, int threads) {
+  const std::vector<float> origin(D);
+  const long chunks = (K + CHUNK - 1) / CHUNK;
+  std::vector<double> sums(chunks * D);
+  std::vector<char> bad(chunks);
+  over_chunks(K, threads, [&](long chunk, long from, long to) {
+    std::vector<float> unit(D);
+    for (long k = from; k < to; ++k) {
+      const float* code = codes + k * D;
+      for (long d = 0; d < D; ++d) bad[chunk] |= !(std::fabs(code[d]) < INFINITY);
+      if (cosine) {
+        const double length = std::sqrt(isa.distance(code, 1, origin.data(), 1, D));
+        factor[k] = length > 0 ? 1 / length : 0;
+        direct(code, factor[k], unit.data());
+        code = unit.data();
+      }
+      isa.add(code, D, &sums[chunk * D]);
+    }
+  });
+  for (char b : bad) finite = finite && !b;
+  for (long d = 0; d < D; ++d) {
+    double sum = 0;
+    for (long chunk = 0; chunk < chunks; ++chunk) sum += sums[chunk * D + d];
+    centre[d] = (float)(sum / K);
+  }
+}
+
+void Codes::find_scale(const Isa& isa, int threads) {
+  std::vector<double> farthest((K + CHUNK - 1) / CHUNK);
+  over_chunks(K, threads, [&](long chunk, long from, long to) {
+    for (long k = from; k < to; ++k)
+      farthest[chunk] = std::max(farthest[chunk], isa.distance(codes + k * D, 1, centre.data(), 1, D));
+  });
+  int exponent = 0;
+  std::frexp(std::sqrt(*std::max_element(farthest.begin(), farthest.end())), &exponent);
+  scale = (float)std::ldexp(1.0, std::max(-126, std::min(126, -exponent)));
+}
+
+void Codes::fill_panels(const Isa& isa, int threads) {
+  screen = aligned<char>(panels * panel_bytes(isa));
+  bias = aligned<float>(panels * isa.width);
+  std::fill_n(bias.get(), panels * isa.width, -INFINITY);
+  const long chunks = (K + CHUNK - 1) / CHUNK;
+  std::vector<double> reaches(chunks), halves(chunks), losses(chunks);
+  std::fill(screen.get() + K / isa.width * panel_bytes(isa), screen.get() + panels * panel_bytes(isa), 0);
+  over_chunks(K, threads, [&](long chunk, long from, long to) {
+    std::vector<float> unit(D), entered(padded), origin(D);
+    for (long k = from; k < to; ++k) {
+      const float* code = codes + k * D;
+      if (cosine) direct(code, factor[k], unit.data());
+      const Entered e = cosine ? isa.enter(unit.data(), origin.data(), 1, D, padded, entered.data())
+                               : isa.enter(code, centre.data(), scale, D, padded, entered.data());
+      isa.pack(entered.data(), padded, k % isa.width, screen.get() + k / isa.width * panel_bytes(isa));
+      bias[k] = cosine ? 0.0f : -e.before / 2;
+      const double before = length_from(e.before, D);
+      reaches[chunk] = std::max(reaches[chunk], before * (1 + 4 * UNIT));
+      halves[chunk] = std::max(halves[chunk], length_from(e.after, D));
+      losses[chunk] = std::max(losses[chunk], length_from(e.lost, D) + before * 4 * UNIT + (cosine ? 0x1p-50 : 0));
+    }
+  });
+  reach = *std::max_element(reaches.begin(), reaches.end());
+  half_reach = *std::max_element(halves.begin(), halves.end());
+  lost = *std::max_element(losses.begin(), losses.end());
+}

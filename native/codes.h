@@ -1,0 +1,34 @@
+// A codebook as the search wants it: shifted, scaled, in panels; and what bounds the rounding of its scores.
+#pragma once
+#include <vector>
+
+#include "aligned.h"
+#include "isa.h"
+
+struct Codes {
+  const float* codes;
+  long K, D, padded, panels;
+  bool cosine, finite = true;
+  std::vector<float> centre;    // (D,)
+  std::vector<double> factor;   // (K,) 1, or 1/|e| for cosine, 0 for a zero code
+  float scale = 1;              // a power of two that brings the farthest code near one
+  double reach, half_reach, lost;  // the largest |e'|, |ê| and |e' − ê|
+  Aligned<char> screen;
+  Aligned<float> bias;          // −½|e'|², or 0 for cosine; −inf behind the last code
+
+  Codes(const float* codes, long K, long D, bool cosine, const Isa& isa, int threads);
+  const char* panel(long number, const Isa& isa) const { return screen.get() + number * panel_bytes(isa); }
+  long panel_bytes(const Isa& isa) const { return isa.width * padded * (isa.half ? 2 : 4); }
+
+ private:
+  void find_centre(const Isa& isa, int threads);
+  void find_scale(const Isa& isa, int threads);
+  void fill_panels(const Isa& isa, int threads);
+  void direct(const float* code, double by, float* out) const;
+};
+
+// An upper bound of the length of n numbers, given the float32 sum of their squares: it may have rounded n + 3 times,
+// and squares below 2⁻¹²⁶ may have been lost.
+double length_from(float squares, long n);
+
+constexpr double UNIT = 0x1p-24;  // of float32

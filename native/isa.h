@@ -1,0 +1,42 @@
+// What one instruction set offers to the search. Rows and codes are ``entered``, shifted by the centre and scaled, as
+// floats or as bfloat16; ``product`` scores some rows against panels of codes, ``select`` keeps what may be the nearest.
+#pragma once
+
+#include "survivors.h"
+
+// |v1|², |v̂|² and |v1 − v̂|² of a vector v1 in float32 and what is multiplied of it, v̂; and whether v was finite.
+struct Entered {
+  float before, after, lost;
+  int finite;
+};
+
+struct Isa {
+  const char* name;
+  int rows;   // rows scored at once
+  int width;  // codes in a panel
+  int pad;    // vectors are filled up with zeros to a multiple of so many numbers
+  int half;   // 1: entered vectors are bfloat16, else float32
+  // (v − centre)·scale into ``out``, filled up with zeros to ``padded`` numbers.
+  Entered (*enter)(const float* v, const float* centre, float scale, long n, long padded, void* out);
+  // One entered vector into its column of a panel.
+  void (*pack)(const void* entered, long padded, long column, void* panel);
+  // bias[j] + x_r·e_j of ``rows`` rows and n_panels panels into scores[r * stride + j].
+  void (*product)(const void* x, long padded, const void* panels, const float* bias, long n_panels, float* scores,
+                  long stride);
+  void (*select)(const float* scores, long n, long first_code, Survivors* row);
+  // |x·scale_x − e·scale_e|² in float64, in an order that never changes.
+  double (*distance)(const float* x, double scale_x, const float* e, double scale_e, long n);
+  void (*add)(const float* v, long n, double* sum);  // sum += v
+  bool (*finite)(const float* v, long n);
+  void (*scaled_difference)(const float* x, const float* e, float by, long n, float* out);
+  void (*turned_back)(const float* g, const float* x, const float* q, long n, float* out);
+  void (*open)();   // before products on this thread, and after
+  void (*close)();
+};
+
+// Every file of an instruction set defines its own; null where the compiler cannot build it.
+extern const Isa* const ISA_AMX;
+extern const Isa* const ISA_AVX512BF16;
+extern const Isa* const ISA_AVX512;
+extern const Isa* const ISA_AVX2;
+extern const Isa* const ISA_PORTABLE;

@@ -1,0 +1,193 @@
+// What every instruction set shares, written once and compiled for each.
+//
+// The including file defines, in a namespace of its own, LANES, ``max_of(a, b)`` and ``at_least(a, t)``: a bit mask of the
+// lanes of a that are >= t, NaN counting as not. No header of the C++ library may come in here: an inline function of
+// it, compiled for a newer processor, could be the copy that the linker keeps for all.
+
+typedef float Vec __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef unsigned Bits __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef float Eight __attribute__((vector_size(32), aligned(4)));
+typedef double Wide __attribute__((vector_size(64), aligned(8)));
+typedef unsigned short Halves __attribute__((vector_size(2 * LANES), aligned(2)));
+
+static inline Vec load(const float* p) { return *(const Vec*)p; }
+static inline void store(float* p, Vec v) { *(Vec*)p = v; }
+static inline Vec broadcast(float value) { return value - Vec{}; }
+
+static inline unsigned long long at_least(Vec a, float t);
+static inline Vec max_of(Vec a, Vec b);
+
+static inline float sum_of(Vec v) {
+  float sum = 0;
+  for (int j = 0; j < LANES; ++j) sum += v[j];
+  return sum;
+}
+
+static inline Wide widen(const float* p) { return __builtin_convertvector(*(const Eight*)p, Wide); }
+
+// Sixteen sums whose order never changes, two vectors of eight.
+double distance(const float* x, double scale_x, const float* e, double scale_e, long n) {
+  Wide sums[2] = {};
+  long i = 0;
+  for (; i + 16 <= n; i += 16)
+    for (int j = 0; j < 2; ++j) {
+      const Wide off = widen(x + i + 8 * j) * scale_x - widen(e + i + 8 * j) * scale_e;
+      sums[j] += off * off;
+    }
+  double rest = 0;
+  for (; i < n; ++i) {
+    const double off = x[i] * scale_x - e[i] * scale_e;
+    rest += off * off;
+  }
+  const Wide s = sums[0] + sums[1];
+  return (((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]))) + rest;
+}
+
+void add(const float* v, long n, double* sum) {
+  long i = 0;
+  for (; i + 8 <= n; i += 8) *(Wide*)(sum + i) += widen(v + i);
+  for (; i < n; ++i) sum[i] += v[i];
+}
+
+// Nearest bfloat16, ties to even; what would be subnormal becomes zero, since the products take it for zero.
+static inline Bits rounded_to_half(Vec v) {
+  const Bits bits = (Bits)v;
+  const Bits rounded = (bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000u;
+  return (rounded & 0x7f800000u) == 0 ? rounded & 0x80000000u : rounded;
+}
+
+template <bool HALF>
+static inline void enter_lanes(Vec v, Vec centre, Vec scale, void* out, long i, Vec* before, Vec* after, Vec* lost,
+                               Bits* highest) {
+  const Bits exponent = (Bits)v & 0x7f800000u;
+  *highest = exponent > *highest ? exponent : *highest;
+  const Vec shifted = (v - centre) * scale;
+  *before += shifted * shifted;
+  if constexpr (HALF) {
+    const Bits bits = rounded_to_half(shifted);
+    const Vec kept = (Vec)bits, off = shifted - kept;
+    *after += kept * kept;
+    *lost += off * off;
+    *(Halves*)((unsigned short*)out + i) = __builtin_convertvector(bits >> 16, Halves);
+  } else {
+    store((float*)out + i, shifted);
+  }
+}
+
+template <bool HALF>
+Entered enter(const float* v, const float* centre, float scale, long n, long padded, void* out) {
+  Vec before = {}, after = {}, lost = {};
+  const Vec by = broadcast(scale);
+  Bits highest = {};
+  long i = 0;
+  for (; i + LANES <= n; i += LANES)
+    enter_lanes<HALF>(load(v + i), load(centre + i), by, out, i, &before, &after, &lost, &highest);
+  if (i < n) {
+    float last[LANES] = {}, shift[LANES] = {}, end[LANES];
+    for (long j = i; j < n; ++j) {
+      last[j - i] = v[j];
+      shift[j - i] = centre[j];
+    }
+    enter_lanes<HALF>(load(last), load(shift), by, end, 0, &before, &after, &lost, &highest);
+    __builtin_memcpy((char*)out + i * (HALF ? 2 : 4), end, (n - i) * (HALF ? 2 : 4));
+  }
+  __builtin_memset((char*)out + n * (HALF ? 2 : 4), 0, (padded - n) * (HALF ? 2 : 4));
+  unsigned top = 0;
+  for (int j = 0; j < LANES; ++j) top = top < highest[j] ? highest[j] : top;
+  const float sum = sum_of(before);
+  return {sum, HALF ? sum_of(after) : sum, sum_of(lost), top < 0x7f800000u};
+}
+
+// Take the lanes that may still be among the topk nearest into the list of the row.
+static inline void take_lanes(Survivors* row, const float* scores, unsigned long long lanes, long first_code) {
+  for (; lanes; lanes &= lanes - 1) {
+    const int lane = __builtin_ctzll(lanes);
+    if (scores[lane] >= row->threshold) take_score(row, scores[lane], first_code + lane);
+  }
+}
+
+static inline float highest_of(Vec v) {
+  float top = v[0];
+  for (int j = 1; j < LANES; ++j) top = v[j] > top ? v[j] : top;
+  return top;
+}
+
+constexpr int RUN = 4;  // vectors that one comparison answers for
+
+static inline Vec highest_of_run(const float* scores) {
+  return max_of(max_of(load(scores), load(scores + LANES)), max_of(load(scores + 2 * LANES), load(scores + 3 * LANES)));
+}
+
+static inline void take_run(Survivors* row, const float* scores, long first_code) {
+  for (int j = 0; j < RUN * LANES; j += LANES)
+    take_lanes(row, scores + j, at_least(load(scores + j), row->threshold), first_code + j);
+}
+
+// n scores of the codes from ``first_code`` on, n at most MAX_SCORES and a multiple of RUN * LANES.
+void select(const float* scores, long n, long first_code, Survivors* row) {
+  constexpr int STEP = RUN * LANES;
+  if (row->topk > 1 || row->count) {
+    for (long i = 0; i < n; i += STEP)
+      if (at_least(highest_of_run(scores + i), row->threshold)) take_run(row, scores + i, first_code + i);
+    return;
+  }
+  // The first codes of a row would each be the best so far: their best is found beforehand, without branches.
+  Vec runs[MAX_SCORES / STEP], top = runs[0] = highest_of_run(scores);
+  for (long i = STEP; i < n; i += STEP) top = max_of(top, runs[i / STEP] = highest_of_run(scores + i));
+  raise_best(row, highest_of(top));
+  for (long i = 0; i < n; i += STEP)
+    if (at_least(runs[i / STEP], row->threshold)) take_run(row, scores + i, first_code + i);
+}
+
+bool finite(const float* v, long n) {
+  Bits highest = {};
+  unsigned top = 0;
+  long i = 0;
+  for (; i + LANES <= n; i += LANES) {
+    const Bits exponent = (Bits)load(v + i) & 0x7f800000u;
+    highest = exponent > highest ? exponent : highest;
+  }
+  for (; i < n; ++i) {
+    const unsigned exponent = __builtin_bit_cast(unsigned, v[i]) & 0x7f800000u;
+    top = top < exponent ? exponent : top;
+  }
+  for (int j = 0; j < LANES; ++j) top = top < highest[j] ? highest[j] : top;
+  return top < 0x7f800000u;
+}
+
+// out = by·(x − e)
+void scaled_difference(const float* x, const float* e, float by, long n, float* out) {
+  for (long i = 0; i < n; ++i) out[i] = by * (x[i] - e[i]);
+}
+
+static inline double dot(const float* a, const float* b, long n) {
+  Wide sums[2] = {};
+  long i = 0;
+  for (; i + 16 <= n; i += 16)
+    for (int j = 0; j < 2; ++j) sums[j] += widen(a + i + 8 * j) * widen(b + i + 8 * j);
+  double rest = 0;
+  for (; i < n; ++i) rest += (double)a[i] * b[i];
+  const Wide s = sums[0] + sums[1];
+  return (((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]))) + rest;
+}
+
+// The gradient g of the quantized row to the row x of code q, by the transpose of the rotation trick's map. With
+// unit vectors u = x/|x| and v = q/|q| it is (|q|/|x|)·(g − (u + v)·(u·g + v·g)/(1 + u·v) + 2u·(v·g)).
+void turned_back(const float* g, const float* x, const float* q, long n, float* out) {
+  const double xx = dot(x, x, n), qq = dot(q, q, n);
+  const double scale = __builtin_sqrt(qq) / __builtin_sqrt(xx);
+  if (!(xx > 0 && qq > 0 && (float)scale > 0 && (float)scale < __builtin_inff())) {
+    for (long i = 0; i < n; ++i) out[i] = g[i];
+    return;
+  }
+  const double by_x = 1 / __builtin_sqrt(xx), by_q = 1 / __builtin_sqrt(qq);
+  const double gu = dot(g, x, n) * by_x, gv = dot(g, q, n) * by_q, middle = 1 + dot(x, q, n) * by_x * by_q;
+  // Opposite vectors have no middle to turn about: then the map is u ↦ v alone.
+  const double turn = middle > 0x1p-40 ? (gu + gv) / middle : 0;
+  const float along_x = (float)(by_x * (2 * gv - turn) * scale), along_q = (float)(by_q * turn * scale);
+  const float whole = (float)scale;
+  for (long i = 0; i < n; ++i) out[i] = whole * g[i] + along_x * x[i] - along_q * q[i];
+}
+
+void open() {}
+void close() {}

@@ -1,0 +1,52 @@
+"""What a training step does to every row besides the search, by the native library; it takes float32."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vqkit.kernels import reference
+from vqkit.kernels.cpu.library import library
+
+
+def _all_float32(*tensors: Tensor) -> bool:
+    return all(t.dtype == torch.float32 for t in tensors)
+
+
+def finite_rows(x_ND: Tensor) -> Tensor:
+    """As ``reference.finite_rows``."""
+    if not _all_float32(x_ND):
+        return reference.finite_rows(x_ND)
+    (N, D), x = x_ND.shape, x_ND.contiguous()
+    finite = torch.empty(N, dtype=torch.bool)
+    library().vqkit_finite_rows(x.data_ptr(), N, D, torch.get_num_threads(), finite.data_ptr())
+    return finite
+
+
+def pull(x_HND: Tensor, codes_HKD: Tensor, indices_HN: Tensor, by: Tensor) -> Tensor:
+    """As ``reference.pull``."""
+    if not _all_float32(x_HND, codes_HKD):
+        return reference.pull(x_HND, codes_HKD, indices_HN, by)
+    x, codes, indices = x_HND.contiguous(), codes_HKD.contiguous(), indices_HN.contiguous()
+    out = torch.empty_like(x)
+    H, N, D = x.shape
+    for head in range(H):
+        library().vqkit_pull(
+            *(x[head].data_ptr(), codes[head].data_ptr(), indices[head].data_ptr(), float(by)),
+            *(N, D, torch.get_num_threads(), out[head].data_ptr()),
+        )
+    return out
+
+
+def turned_back(g_ND: Tensor, x_ND: Tensor, q_ND: Tensor) -> Tensor:
+    """As ``reference.turned_back``."""
+    if not _all_float32(g_ND, x_ND, q_ND):
+        return reference.turned_back(g_ND, x_ND, q_ND)
+    (N, D), x, q = x_ND.shape, x_ND.contiguous(), q_ND.contiguous()
+    # The gradient of a plain sum is one number seen N·D times: one row of it is enough.
+    g, stride = (g_ND[:1].contiguous(), 0) if N and g_ND.stride()[0] == 0 else (g_ND.contiguous(), D)
+    out = torch.empty_like(x)
+    library().vqkit_turned_back(
+        g.data_ptr(), stride, x.data_ptr(), q.data_ptr(), N, D, torch.get_num_threads(), out.data_ptr()
+    )
+    return out
