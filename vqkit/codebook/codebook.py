@@ -19,7 +19,7 @@ from vqkit.codebook.window import UsageWindow
 from vqkit.errors import ArgumentError, bad_type, bad_value
 from vqkit.functional.kmeans import MEANS
 from vqkit.functional.lookup import take
-from vqkit.functional.nearest import METRICS, search
+from vqkit.functional.nearest import METRICS, search, search_index
 from vqkit.functional.sampling import sample_codes
 from vqkit.kernels import ops
 from vqkit.kernels.reference.unit import unit
@@ -183,8 +183,16 @@ class Codebook(Float32State):
     def nearest(self, rows: Tensor, codes: Tensor | None = None, topk: int | None = None) -> Tensor:
         """Exact nearest codes of rows (H, N, D): (H, N) int64, or (H, N, T)."""
         codes = self.codes() if codes is None else codes
-        indices = search(rows.detach(), codes.detach(), self.metric, topk or 1)[0]
-        return indices if topk else indices[..., 0]
+        if topk is None:
+            return search_index(rows.detach(), codes.detach(), self.metric)
+        return search(rows.detach(), codes.detach(), self.metric, topk)[0]
+
+    def measured(self, rows: Tensor, codes: Tensor) -> tuple[Tensor, Tensor | None]:
+        """``nearest``, and |x − e|² (H, N) float64 of each row and its code where the search measures that."""
+        indices, distances = search(rows.detach(), codes.detach(), self.metric)
+        # 1 − cos is half of it between unit vectors.
+        squared = {"euclidean": distances, "cosine": 2 * distances if self.unit_codes else None}.get(self.metric)
+        return indices[..., 0], None if squared is None else squared[..., 0]
 
     def sample(self, rows: Tensor, codes: Tensor, temperature: float) -> Tensor:
         """Codes drawn with probability ∝ exp(−|x − e|²/τ): (H, N) int64."""

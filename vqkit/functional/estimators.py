@@ -6,10 +6,14 @@ the quantized vectors (..., D). The deterministic ones return ``q`` to the bit a
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from vqkit.errors import bad_value
+from vqkit.kernels import ops
+from vqkit.kernels.reference import turned_back as turned_back_reference
 from vqkit.kernels.reference.unit import unit
 from vqkit.shapes import check_float, check_number
 
@@ -21,13 +25,35 @@ def _check(x: Tensor, q: Tensor) -> None:
         raise bad_value("q", f"shape {tuple(x.shape)}, that of x", f"shape {tuple(q.shape)}")
 
 
-def _value_with_gradient_of(value: Tensor, path: Tensor) -> Tensor:
-    """``value`` to the bit, with the gradient of ``path``: path − path is an exact zero, unlike x + (q − x)."""
-    return value.detach() + (path - path.detach())
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, q: Tensor) -> Tensor:
+        del ctx, x
+        return q.detach()  # not a view to autograd, so a caller may write into it
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        del ctx
+        return grad, None
+
+
+class _Rotation(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, q: Tensor) -> Tensor:
+        ctx.save_for_backward(x, q)
+        return q.clone()  # a caller may write into what it is handed
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        g, x, q = (t.reshape(-1, t.shape[-1]) for t in (grad, *ctx.saved_tensors))
+        # The map is constant by definition, so its own derivative in x and q is none of the gradient's gradient.
+        turn = turned_back_reference if torch.is_grad_enabled() else ops.turned_back
+        return turn(g, x.detach(), q.detach()).reshape(grad.shape), None
 
 
 def straight_through(x: Tensor, q: Tensor) -> Tensor:
-    """Value ``q``; the gradient goes to ``x`` unchanged (Bengio et al. 2013, arXiv:1308.3432; VQ-VAE, §3.2).
+    """Value ``q``, in its memory; the gradient goes to ``x`` unchanged (Bengio et al. 2013, arXiv:1308.3432; VQ-VAE,
+    §3.2).
 
     >>> import torch
     >>> x = torch.tensor([0.3, 0.8], requires_grad=True)
@@ -37,7 +63,7 @@ def straight_through(x: Tensor, q: Tensor) -> Tensor:
     ([0.0, 1.0], [1.0, 1.0])
     """
     _check(x, q)
-    return _value_with_gradient_of(q, x)
+    return _StraightThrough.apply(x, q.detach())  # pyright: ignore[reportReturnType]
 
 
 def rotation_trick(x: Tensor, q: Tensor) -> Tensor:
@@ -57,18 +83,8 @@ def rotation_trick(x: Tensor, q: Tensor) -> Tensor:
     """
     _check(x, q)
     if x.dtype in (torch.float16, torch.bfloat16):  # whose squares overflow, or round away the turn
-        return _value_with_gradient_of(q, rotation_trick(x.float(), q.float()).to(x.dtype))
-    with torch.no_grad():
-        x_norm, q_norm = _safe_norm(x), _safe_norm(q)
-        ratio = q_norm / torch.where(x_norm > 0, x_norm, 1)
-        turnable = (x_norm > 0) & (ratio > 0) & ratio.isfinite()
-        scale = torch.where(turnable, ratio, 1)
-        x_unit = torch.where(turnable, x / torch.where(turnable, x_norm, 1), 0)
-        q_unit = torch.where(turnable, q / torch.where(turnable, q_norm, 1), 0)
-        middle = torch.nn.functional.normalize(x_unit + q_unit, dim=-1)
-    along_middle = (x * middle).sum(-1, keepdim=True) * middle
-    along_x = (x * x_unit).sum(-1, keepdim=True) * q_unit
-    return _value_with_gradient_of(q, scale * (x - 2 * along_middle + 2 * along_x))
+        return rotation_trick(x.float(), q.float()).to(x.dtype)
+    return _Rotation.apply(x, q.detach())  # pyright: ignore[reportReturnType]
 
 
 def diveq(x: Tensor, q: Tensor, variance: float = 5e-3) -> Tensor:

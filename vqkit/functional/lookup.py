@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqkit.errors import CodeIndexError, bad_value
+from vqkit.functional.counted import all_known, zero_unless
 from vqkit.shapes import check_float, check_indices
 
 
@@ -65,6 +66,8 @@ def lookup(codebook: Tensor, indices: Tensor) -> Tensor:
 def take(codes_HKD: Tensor, indices_HN: Tensor) -> Tensor:
     """``lookup`` without the checks: (H, N, D), zero where the index is negative."""
     H, K, D = codes_HKD.shape
-    first_H1 = torch.arange(H, device=indices_HN.device)[:, None] * K
-    taken = F.embedding(indices_HN.clamp(min=0).long() + first_H1, codes_HKD.reshape(H * K, D))
-    return torch.where((indices_HN >= 0)[..., None], taken, 0)
+    counted_HN = indices_HN >= 0
+    slots_HN = indices_HN.long() if all_known(counted_HN) else indices_HN.clamp(min=0).long()
+    if H > 1:
+        slots_HN = slots_HN + torch.arange(H, device=indices_HN.device)[:, None] * K
+    return zero_unless(counted_HN, F.embedding(slots_HN, codes_HKD.reshape(H * K, D)))

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqkit.errors import bad_value
+from vqkit.functional.counted import zero_unless
 from vqkit.functional.logits import code_logits, recomputed, row_blocks
 from vqkit.functional.nearest import METRICS
 from vqkit.functional.softmax_entropy import code_entropies
@@ -18,7 +19,7 @@ def masked_mean(values: Tensor, valid: Tensor | None) -> Tensor:
     """Mean of ``values`` (N, ...) over the rows that count; zero when none does. No data-dependent shape."""
     if valid is None:
         return values.sum() / max(1, values.numel())
-    kept = torch.where(valid.reshape(valid.shape + (1,) * (values.ndim - valid.ndim)), values, 0)
+    kept = zero_unless(valid, values)
     per_row = values[0].numel() if values.shape[0] else 1
     return kept.sum() / (valid.sum() * per_row).clamp(min=1)
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from vqkit.kernels import reference
 from vqkit.kernels.dispatch import choose
 
 
 def plain(tensor: Tensor) -> bool:
-    """Whether this is eager code on a real tensor: nobody traces, and its memory can be read."""
-    return not torch.compiler.is_compiling() and type(tensor) in (Tensor, torch.nn.Parameter)
+    """Whether this is eager code on a real tensor: nobody traces or watches, and its memory can be read."""
+    if torch.compiler.is_compiling() or is_in_torch_dispatch_mode():
+        return False
+    return type(tensor) in (Tensor, torch.nn.Parameter)
 
 
 def nearest(x_HND: Tensor, codebook_HKD: Tensor, metric: str, topk: int, backend: str = "") -> tuple[Tensor, Tensor]:

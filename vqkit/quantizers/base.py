@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from vqkit.codebook import Codebook, codebook_warmup
 from vqkit.codebook.window import UsageWindow
 from vqkit.errors import ArgumentError, bad_type
+from vqkit.functional.counted import all_known, zero_unless
 from vqkit.functional.lookup import check_code_range
+from vqkit.kernels import ops
 from vqkit.layout import Layout, layout_of_indices, rows_that_count, to_rows
 from vqkit.quantizers.config import to_json
 from vqkit.quantizers.output import Quantized
@@ -142,8 +144,7 @@ class Quantizer(nn.Module):
             CodeIndexError: an index out of range. ArgumentError, ArgumentTypeError: a shape or dtype that does not fit.
         """
         indices_NI, layout = self.columns(indices)
-        values = self.decode_rows(indices_NI)
-        return layout.restore(torch.where((indices_NI >= 0).any(1)[:, None], values, 0))
+        return layout.restore(zero_unless((indices_NI >= 0).any(1), self.decode_rows(indices_NI)))
 
     def _quantize(
         self, x: Tensor, mask: Tensor | None, lens: Tensor | None, freeze_codebook: bool | None = None
@@ -154,7 +155,7 @@ class Quantizer(nn.Module):
 
     def _returned(self, step: Step, rows: Tensor, layout: Layout, dtype: torch.dtype) -> Quantized:
         """What a step made of ``rows``, in the layout and dtype of the input."""
-        quantized = torch.where(step.valid[:, None], step.through(rows), 0)
+        quantized = zero_unless(step.valid, step.through(rows))
         return Quantized(layout.restore(quantized).to(dtype), self._arrange(step.indices, layout), step.loss)
 
     def _arrange(self, indices_NI: Tensor, layout: Layout) -> Tensor:
@@ -224,11 +225,11 @@ class Quantizer(nn.Module):
         """
         rows, layout = self._to_rows(x)
         counted = rows_that_count(layout, mask, lens, x.device)
-        finite = rows.detach().isfinite().all(1)
+        finite = ops.finite_rows(rows.detach())
         valid = finite if counted is None else finite & counted
         if count:
             self._count_skipped(~finite if counted is None else counted & ~finite)
-        return torch.where(valid[:, None], rows, 0), valid, layout
+        return zero_unless(valid, rows), valid, layout
 
     def _to_rows(self, x: Tensor) -> tuple[Tensor, Layout]:
         return to_rows(x, self.dim, self.channel_dim, self.rank)
@@ -237,14 +238,16 @@ class Quantizer(nn.Module):
         """What a map made of rows, (N, ...), and which still count: one that overflowed counts as little as one that
         came as inf.
         """
-        finite = entered.detach().isfinite().flatten(1).all(1)
+        finite = ops.finite_rows(entered.detach().flatten(1))
         if count:
             self._count_skipped(valid & ~finite)
         valid = valid & finite
-        return torch.where(valid.reshape(-1, *[1] * (entered.ndim - 1)), entered, 0), valid
+        return zero_unless(valid, entered), valid
 
     @torch.no_grad()
     def _count_skipped(self, skipped: Tensor) -> None:
+        if all_known(~skipped):
+            return
         self.skipped_rows.add_(skipped.sum())
         # On a CPU the count can be read without a synchronisation; elsewhere it waits in ``skipped_rows``.
         on_cpu = self.skipped_rows.device.type == "cpu"

@@ -12,6 +12,7 @@ from torch import Tensor
 from vqkit import functional
 from vqkit.codebook.update import Update
 from vqkit.errors import ArgumentError, bad_type
+from vqkit.functional.assignment import assignment_error
 from vqkit.functional.losses import masked_mean, weighted
 from vqkit.quantizers.estimators import Estimator
 from vqkit.quantizers.output import LossBreakdown
@@ -22,6 +23,7 @@ from vqkit.shapes import check_int, check_number
 class Assignment:
     """One forward, as the loss terms see it: x, q (H, N, D), codes (H, K, D), indices and valid (H, N), metric.
 
+    tabled: whether q are the ``codes`` of the indices. squared: |x − q|² (H, N) float64 where the search measured it.
     soft: the output (H, N, D) with its gradient, where the choice itself made one (Gumbel, IBQ), else None.
     over_ranks: statistics of the batch are those of all ranks.
     """
@@ -34,6 +36,8 @@ class Assignment:
     metric: str
     soft: Tensor | None = None
     over_ranks: bool = False
+    tabled: bool = True
+    squared: Tensor | None = None
 
     @property
     def heads(self) -> range:
@@ -75,6 +79,8 @@ class Commitment(_Weighted):
     term: ClassVar[str] = "commitment"
 
     def __call__(self, step: Assignment) -> Tensor:
+        if step.tabled:
+            return assignment_error(step.x, step.codes, step.indices, step.squared, to_codes=False)
         squared = (step.x - step.q.detach()).square().flatten(0, 1)
         return masked_mean(squared, step.valid.flatten()).float()
 
@@ -86,6 +92,8 @@ class CodebookFit(_Weighted):
     term: ClassVar[str] = "codebook"
 
     def __call__(self, step: Assignment) -> Tensor:
+        if step.tabled:
+            return assignment_error(step.x, step.codes, step.indices, step.squared, to_rows=False)
         squared = (step.x.detach() - step.q).square().flatten(0, 1)
         return masked_mean(squared, step.valid.flatten()).float()
 

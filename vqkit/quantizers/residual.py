@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vqkit import functional
 from vqkit.errors import ArgumentError, bad_value
+from vqkit.functional.counted import zero_unless
 from vqkit.layout import Layout
 from vqkit.quantizers.bandwidth import fitting_stages
 from vqkit.quantizers.base import Quantizer, Step
@@ -172,7 +173,7 @@ class Residual(Quantizer):
             kept=self._kept(len(stages), layout.samples, rows.shape[0], freeze_codebook),
             options=options,
         )
-        quantized = torch.where(chain.valid[:, None], self._through(chain, chain.entered), 0)
+        quantized = zero_unless(chain.valid, self._through(chain, chain.entered))
         found = layout.arrange(torch.cat([step.indices for step in chain.steps], 1))
         quantized = layout.restore(quantized).to(x.dtype)
         if not return_all_codes:
@@ -339,7 +340,7 @@ class Residual(Quantizer):
             # Each stage is crossed at what the ones before left: the derivative of the chain with roundings crossed.
             left, y = entered, torch.zeros_like(entered)
             for step in chain.steps:
-                crossed = torch.where(step.valid[:, None], step.through(left), 0).to(y.dtype)
+                crossed = zero_unless(step.valid, step.through(left)).to(y.dtype)
                 left, y = left - crossed, y + crossed
         return self.projections.outward(y)
 
@@ -394,4 +395,4 @@ class Residual(Quantizer):
 
 def _counted(step: Step) -> Tensor:
     """A step's code, float32, zero for rows that do not count."""
-    return torch.where(step.valid[:, None], step.code, 0).float()
+    return zero_unless(step.valid, step.code).float()

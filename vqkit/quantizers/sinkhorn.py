@@ -53,10 +53,10 @@ class SinkhornVQ(VectorQuantize):
 
     def _select(
         self, x_HND: Tensor, valid_HN: Tensor, codes: Tensor, temperature: float
-    ) -> tuple[Tensor | None, Tensor]:
+    ) -> tuple[Tensor | None, Tensor, Tensor | None]:
         if not self.training:
             return super()._select(x_HND, valid_HN, codes, temperature)
         balance = {"epsilon": self.epsilon, "iters": self.iters, "metric": self.book.metric}
         heads = zip(x_HND, codes, valid_HN, strict=True)
         found = [sinkhorn_assignment(x, c, v, over_ranks=self.book.sync, **balance) for x, c, v in heads]
-        return None, torch.stack(found)
+        return None, torch.stack(found), None

@@ -17,6 +17,7 @@ from vqkit.codebook.init import Init
 from vqkit.codebook.revive import Revive
 from vqkit.codebook.update import EMA, Update, Weight, check_weight
 from vqkit.errors import ArgumentError, bad_value
+from vqkit.functional.counted import zero_unless
 from vqkit.functional.nearest import search
 from vqkit.layout import Layout, rows_that_count, to_rows
 from vqkit.quantizers.base import Quantizer, Step
@@ -246,7 +247,7 @@ class VectorQuantize(Quantizer):
             )
             quantized, found, error, breakdown = self._left(made, entered), made.indices, made.loss, made.breakdown
         kept = 0 if self.zero_masked else self._passed(x, layout, mask, lens)
-        quantized = torch.where(entered.valid.reshape(-1, *[1] * (quantized.ndim - 1)), quantized, kept)
+        quantized = zero_unless(entered.valid, quantized, kept)
         quantized = layout.restore(quantized).to(x.dtype)
         indices = layout.arrange(found if self.index_axis else found[..., 0])
         if topk is not None:
@@ -330,7 +331,7 @@ class VectorQuantize(Quantizer):
             if count:
                 self._count_skipped(valid & ~finite)
             valid = valid & finite
-            entered = torch.where(self.slices.spread(valid)[..., None], entered, 0)
+            entered = zero_unless(self.slices.spread(valid), entered)
         return Entered(self.book.prepare(entered), self.slices.spread(valid), valid)
 
     def _make(
@@ -357,20 +358,26 @@ class VectorQuantize(Quantizer):
             book.prepare_(x_HND, valid_HN)
         codes = book.codes().detach() if frozen else book.codes()
 
-        soft, q_HND = None, None
+        soft, q_HND, squared_HN = None, None, None
         if own_codes is not None:
             found, q_HND = own_codes(codes, x_HND)
+        elif given is not None:
+            found = given
         else:
-            soft, found = (None, given) if given is not None else self._select(x_HND, valid_HN, codes, temperature)
+            soft, found, squared_HN = self._select(x_HND, valid_HN, codes, temperature)
         indices_HN = torch.where(valid_HN, found, -1)
         if learning:
             book.learn_(x_HND, indices_HN, weight=weight, accumulate=accumulate)
-            codes = book.codes() if book.update.changes_output else codes
-        q_HND = book.take(indices_HN, codes) if q_HND is None else torch.where(valid_HN[..., None], q_HND, 0)
+            if book.update.changes_output:
+                codes, squared_HN = book.codes(), None
+        tabled = q_HND is None
+        q_HND = book.take(indices_HN, codes) if q_HND is None else zero_unless(valid_HN, q_HND)
         q_HND = q_HND.to(x_HND.dtype)
         # In eval a rank may be on its own.
         over_ranks = self.training and book.sync
-        assignment = Assignment(x_HND, q_HND, codes, indices_HN, valid_HN, book.metric, soft, over_ranks)
+        assignment = Assignment(
+            x_HND, q_HND, codes, indices_HN, valid_HN, book.metric, soft, over_ranks, tabled, squared_HN
+        )
         loss, breakdown = total_loss(self.objectives, assignment, targets)
         return Made(q_HND, self.slices.by_row(indices_HN), loss, breakdown, soft)
 
@@ -382,8 +389,10 @@ class VectorQuantize(Quantizer):
 
     def _select(
         self, x_HND: Tensor, valid_HN: Tensor, codes: Tensor, temperature: float
-    ) -> tuple[Tensor | None, Tensor]:
-        """Indices (H, N) of the rows that count, and the output where the choice itself makes it (Gumbel, IBQ)."""
+    ) -> tuple[Tensor | None, Tensor, Tensor | None]:
+        """The output where the choice itself makes it (Gumbel, IBQ), the indices (H, N) of the rows that count, and
+        |x − e|² (H, N) where it is known.
+        """
         del valid_HN  # every row chooses for itself
         drawn = self.training and self.stochastic and temperature > 0
         if self.training and isinstance(self.estimator, (GumbelStraightThrough, IndexBackpropagation)):
@@ -392,10 +401,10 @@ class VectorQuantize(Quantizer):
                 noise = self.estimator.noise or drawn
                 relaxed = partial(functional.gumbel_straight_through, metric=self.book.metric, noise=noise)
             heads = [relaxed(x, c, self.estimator.temperature) for x, c in zip(x_HND, codes, strict=True)]
-            return torch.stack([y for y, _ in heads]).to(x_HND.dtype), torch.stack([i for _, i in heads])
+            return torch.stack([y for y, _ in heads]).to(x_HND.dtype), torch.stack([i for _, i in heads]), None
         if drawn:
-            return None, self.book.sample(x_HND, codes, temperature)
-        return None, self.book.nearest(x_HND, codes)
+            return None, self.book.sample(x_HND, codes, temperature), None
+        return None, *self.book.measured(x_HND, codes)
 
     def estimate(self, x: Tensor, q: Tensor) -> Tensor:
         """The quantized vectors, with the estimator's gradient; outside training the code itself."""

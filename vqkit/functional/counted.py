@@ -1,0 +1,31 @@
+"""Rows that count and rows that do not, without a copy where all of them do."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vqkit.kernels.ops import plain
+
+
+def all_known(flags: Tensor) -> bool:
+    """Whether all flags are known to be true: in eager code on a CPU they are read, elsewhere nobody waits for them.
+
+    >>> import torch
+    >>> all_known(torch.tensor([True, True])), all_known(torch.tensor([True, False]))
+    (True, False)
+    """
+    return flags.device.type == "cpu" and plain(flags) and bool(flags.all())
+
+
+def zero_unless(counted: Tensor, rows: Tensor, otherwise: Tensor | int = 0) -> Tensor:
+    """Rows (..., D), or (..., T, D), where ``counted`` (...) is true, zeros (or ``otherwise``) elsewhere; the rows
+    themselves where all count.
+
+    >>> import torch
+    >>> zero_unless(torch.tensor([True, False]), torch.ones(2, 1)).tolist()
+    [[1.0], [0.0]]
+    """
+    if all_known(counted):
+        return rows
+    return torch.where(counted.reshape(counted.shape + (1,) * (rows.ndim - counted.ndim)), rows, otherwise)
