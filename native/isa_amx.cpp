@@ -5,6 +5,7 @@
 
 namespace amx {
 constexpr int LANES = 16, ROWS = 32;
+#define WIDEN(p) _mm512_cvtps_pd(_mm256_loadu_ps(p))
 #include "kernel.h"
 #include "kernel_half.h"
 static inline Vec max_of(Vec a, Vec b) { return _mm512_max_ps(a, b); }

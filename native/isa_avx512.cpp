@@ -5,6 +5,7 @@
 
 namespace avx512 {
 constexpr int LANES = 16, ROWS = 12;
+#define WIDEN(p) _mm512_cvtps_pd(_mm256_loadu_ps(p))
 #include "kernel.h"
 #include "kernel_float.h"
 static inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }

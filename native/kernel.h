@@ -23,7 +23,11 @@ static inline float sum_of(Vec v) {
   return sum;
 }
 
+#ifdef WIDEN  // compilers take the general form apart
+static inline Wide widen(const float* p) { return (Wide)WIDEN(p); }
+#else
 static inline Wide widen(const float* p) { return __builtin_convertvector(*(const Eight*)p, Wide); }
+#endif
 
 // Sixteen sums whose order never changes, two vectors of eight.
 double distance(const float* x, double scale_x, const float* e, double scale_e, long n) {

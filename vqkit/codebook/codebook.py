@@ -158,18 +158,23 @@ class Codebook(Float32State):
 
     # --- pure -------------------------------------------------------------------------------------------------------
 
-    def codes(self) -> Tensor:
-        """The codes as searched and looked up, (H, K, D) float32; gradients flow where the update learns by them."""
+    def codes(self, lent: bool = False) -> Tensor:
+        """The codes as searched and looked up, (H, K, D) float32; gradients flow where the update learns by them.
+
+        ``lent``: nobody keeps them beyond the next step, so they may be the stored vectors themselves.
+        """
         if not self.update.by_gradient:
             vectors = self.vectors.detach()
         else:
             vectors = torch.where(self.frozen[..., None], self.held, self.vectors)
         codes = self.transform(vectors)
         # A copy: what autograd saved, or a caller holds, must not change when a step writes the vectors in place.
-        return codes.clone() if codes is vectors and not self.update.by_gradient else codes
+        return codes.clone() if codes is vectors and not self.update.by_gradient and not lent else codes
 
     def transform(self, vectors: Tensor) -> Tensor:
         """Stored vectors (H, K, D) to codes (H, K, D): unit length, affine map, bridge."""
+        if not self.unit_codes and self.affine is None and self.bridge is None:
+            return vectors
         with torch.autocast(vectors.device.type, enabled=False):
             codes = unit(vectors) if self.unit_codes else vectors
             codes = self.affine(codes) if self.affine is not None else codes
@@ -182,7 +187,7 @@ class Codebook(Float32State):
 
     def nearest(self, rows: Tensor, codes: Tensor | None = None, topk: int | None = None) -> Tensor:
         """Exact nearest codes of rows (H, N, D): (H, N) int64, or (H, N, T)."""
-        codes = self.codes() if codes is None else codes
+        codes = self.codes(lent=True) if codes is None else codes
         if topk is None:
             return search_index(rows.detach(), codes.detach(), self.metric)
         return search(rows.detach(), codes.detach(), self.metric, topk)[0]
@@ -201,7 +206,7 @@ class Codebook(Float32State):
 
     def take(self, indices: Tensor, codes: Tensor | None = None) -> Tensor:
         """Codes (H, N, D) of indices (H, N) in [−1, K); −1 gives zero."""
-        return take(self.codes() if codes is None else codes, indices)
+        return take(self.codes(lent=True) if codes is None else codes, indices)
 
     def usage(self) -> Tensor:
         """Share of codes drawn by the last ``window`` training rows: (H,) float64."""

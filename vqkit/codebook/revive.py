@@ -125,8 +125,11 @@ class ReplaceRare:
 
     def candidates(self, book: Codebook, rows: Tensor, indices: Tensor, positions: Tensor) -> Candidates:
         reach = min(1.0, 2 / book.dim**0.5) if self.reach is None else self.reach
-        split = torch.lerp(book.take(indices).detach().to(rows.dtype), rows, reach)
-        return random_rows(split, indices >= 0, positions, book.clock, book.size)
+
+        def split(drawn: Tensor, numbers: Tensor) -> Tensor:
+            return torch.lerp(book.take(indices.gather(1, numbers)).detach().to(drawn.dtype), drawn, reach)
+
+        return random_rows(rows, indices >= 0, positions, book.clock, book.size, split)
 
     def step_(self, book: Codebook, stats: BatchStats) -> None:
         rows = stats.rows[:, None].double()

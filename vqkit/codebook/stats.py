@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -98,7 +99,22 @@ def row_positions(valid_HN: Tensor, earlier_H: Tensor, sync: bool = True) -> Ten
     return valid_HN.cumsum(1) - 1 + earlier_H[:, None]
 
 
-def random_rows(rows_HND: Tensor, valid_HN: Tensor, positions_HN: Tensor, seed: Tensor, slots: int) -> Candidates:
-    """``slots`` different rows drawn at random, the same ones however the batch was cut up."""
+def random_rows(
+    rows_HND: Tensor,
+    valid_HN: Tensor,
+    positions_HN: Tensor,
+    seed: Tensor,
+    slots: int,
+    change: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> Candidates:
+    """``slots`` different rows drawn at random, the same ones however the batch was cut up.
+
+    change: what becomes of the rows drawn (H, R, D), given their numbers (H, R) too.
+    """
     scores = torch.where(valid_HN, hashed_uniform(seed, positions_HN), NONE)
-    return best_rows(rows_HND, scores, slots)
+    top = scores.topk(min(slots, scores.shape[1]), dim=1)
+    drawn = rows_HND.gather(1, top.indices[..., None].expand(-1, -1, rows_HND.shape[-1]))
+    missing = slots - drawn.shape[1]
+    drawn = drawn if change is None else change(drawn, top.indices)
+    padded = torch.nn.functional.pad(top.values, (0, missing), value=NONE)
+    return Candidates(torch.nn.functional.pad(drawn, (0, 0, 0, missing)), padded)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vqkit.functional.counted import zero_unless
 from vqkit.functional.lookup import take
 from vqkit.kernels import ops
 
@@ -17,7 +18,7 @@ class _AssignmentError(torch.autograd.Function):
         ctx: Any, x_HND: Tensor, codes_HKD: Tensor, indices_HN: Tensor, total: Tensor, to_rows: bool, to_codes: bool
     ) -> Tensor:
         # The codes are kept, not the N×D looked up: a caller may write into what it was handed.
-        values = (indices_HN >= 0).sum().clamp(min=1) * x_HND.shape[-1]
+        values = _values(x_HND, indices_HN)
         ctx.save_for_backward(x_HND, codes_HKD, indices_HN, values)
         ctx.to_rows, ctx.to_codes = to_rows, to_codes
         return (total / values).float()
@@ -36,6 +37,11 @@ class _AssignmentError(torch.autograd.Function):
             pulled = counts_HK[..., None] * codes_HKD.double() - sums_HKD
             codes_grad = (pulled * by).to(codes_HKD.dtype)
         return x_grad, codes_grad, None, None, None, None
+
+
+def _values(x_HND: Tensor, indices_HN: Tensor) -> Tensor:
+    """How many numbers the mean runs over: () int64, at least 1."""
+    return ((indices_HN >= 0).sum() * x_HND.shape[-1]).clamp(min=1)
 
 
 def _to_codes(off_HND: Tensor, codes_HKD: Tensor, indices_HN: Tensor, wanted: bool) -> Tensor | None:
@@ -70,9 +76,10 @@ def assignment_error(
         >>> error.item(), x.grad.flatten().tolist()
         (2.5, [1.0, 2.0])
     """
-    counted_HN = indices_HN >= 0
     if squared_HN is None:
         off = x_HND.detach() - take(codes_HKD.detach(), indices_HN)
         squared_HN = off.square().sum(-1, dtype=torch.float64)
-    total = torch.where(counted_HN, squared_HN, 0).sum()
+    total = zero_unless(indices_HN >= 0, squared_HN).sum()
+    if not torch.is_grad_enabled():
+        return (total / _values(x_HND, indices_HN)).float()
     return _AssignmentError.apply(x_HND, codes_HKD, indices_HN, total, to_rows, to_codes)  # pyright: ignore[reportReturnType]

@@ -111,7 +111,11 @@ def search(x_HND: Tensor, codebook_HKD: Tensor, metric: str, topk: int = 1, back
 
 def search_index(x_HND: Tensor, codebook_HKD: Tensor, metric: str) -> Tensor:
     """Indices (H, N) of the nearest codes, without the checks and the distances."""
-    return search(x_HND, codebook_HKD, metric)[0][..., 0] if metric == "dot" else ops.nearest_index(x_HND, codebook_HKD, metric)
+    return (
+        search(x_HND, codebook_HKD, metric)[0][..., 0]
+        if metric == "dot"
+        else ops.nearest_index(x_HND, codebook_HKD, metric)
+    )
 
 
 def search_biased(

@@ -39,7 +39,9 @@ class Heads(Projections):
 
     def spread(self, per_row: Tensor) -> Tensor:
         """What is known of a row, (N,), for each of its slices: (H, N')."""
-        return per_row.expand(self.heads, -1) if self.separate else per_row.repeat_interleave(self.heads)[None]
+        if self.separate or self.heads == 1:
+            return per_row.expand(self.heads, -1)
+        return per_row.repeat_interleave(self.heads)[None]
 
     def merged(self, slices: Tensor) -> Tensor:
         """(H, N', D) to (N, heads · D): slices side by side."""

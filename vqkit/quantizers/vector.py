@@ -297,7 +297,7 @@ class VectorQuantize(Quantizer):
     def encode_rows(self, rows: Tensor, valid: Tensor) -> Tensor:
         """Always the nearest codes."""
         entered = self._enter(rows, valid, count=False)
-        return self.slices.by_row(torch.where(entered.valid_slices, self.book.nearest(entered.x), -1))
+        return self.slices.by_row(zero_unless(entered.valid_slices, self.book.nearest(entered.x), -1))
 
     def decode_rows(self, indices: Tensor) -> Tensor:
         return self.slices.leave(self.book.take(self.slices.by_slice(indices)))
@@ -356,7 +356,9 @@ class VectorQuantize(Quantizer):
         learning = self.training and not frozen and learn and not book.recorder
         if learning:
             book.prepare_(x_HND, valid_HN)
-        codes = book.codes().detach() if frozen else book.codes()
+        # What autograd keeps must outlast the step that writes it; in eval nothing is kept that anyone writes.
+        codes = book.codes(lent=not (self.training or torch.is_grad_enabled()))
+        codes = codes.detach() if frozen else codes
 
         soft, q_HND, squared_HN = None, None, None
         if own_codes is not None:
@@ -365,7 +367,7 @@ class VectorQuantize(Quantizer):
             found = given
         else:
             soft, found, squared_HN = self._select(x_HND, valid_HN, codes, temperature)
-        indices_HN = torch.where(valid_HN, found, -1)
+        indices_HN = zero_unless(valid_HN, found, -1)
         if learning:
             book.learn_(x_HND, indices_HN, weight=weight, accumulate=accumulate)
             if book.update.changes_output:
