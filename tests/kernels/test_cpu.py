@@ -94,6 +94,42 @@ def test_near_ties_are_told_apart(isa: str):
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("apart", [1e-2, 1e-4, 1e-6])
+def test_codes_too_close_for_bfloat16(isa: str, metric: str, apart: float):
+    """Two far clusters of close codes: the screen keeps a whole cluster, a finer one has to tell them apart."""
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.tensor([[10.0], [-10.0]]).expand(2, 24)
+    codes = (centres[:, None] + apart * torch.randn(2, 300, 24, generator=generator)).reshape(1, 600, 24)
+    x = codes[:, torch.randint(600, (200,), generator=generator)] + apart / 4 * torch.randn(
+        1, 200, 24, generator=generator
+    )
+    assert_same(x, codes, metric, 1, isa)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_index_alone_is_that_of_the_distances(isa: str, metric: str):
+    generator = torch.Generator().manual_seed(0)
+    for n in (1, 4, 5, 700):
+        x, codes = torch.randn(2, n, 20, generator=generator), torch.randn(2, 900, 20, generator=generator)
+        x[0, 0, 3] = torch.nan
+        assert torch.equal(cpu.nearest_index(x, codes, metric, isa), cpu.nearest(x, codes, metric, 1, isa)[0][..., 0])
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_few_rows_get_the_answer_of_many(isa: str):
+    generator = torch.Generator().manual_seed(0)
+    x, codes = torch.randn(1, 50, 33, generator=generator), torch.randn(1, 400, 33, generator=generator)
+    codes[0, 100] = codes[0, 7]
+    for metric in METRICS:
+        many = cpu.nearest(x, codes, metric, 1, isa)
+        alone = [cpu.nearest(x[:, n : n + 1], codes, metric, 1, isa) for n in range(50)]
+        assert torch.equal(torch.cat([i for i, _ in alone], 1), many[0])
+        torch.testing.assert_close(torch.cat([d for _, d in alone], 1), many[1], rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("isa", ISAS)
 def test_rows_and_codes_that_are_not_finite(isa: str):
     x, codes = torch.randn(1, 30, 4), torch.randn(1, 9, 4)
     x[0, 3, 1], x[0, 7] = torch.nan, torch.inf

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vqkit import distributed
+from vqkit.functional.counted import all_known
 from vqkit.functional.usage import count_codes, perplexity
 from vqkit.shapes import check_int
 
@@ -34,12 +35,25 @@ class UsageWindow(nn.Module):
         if sync and distributed.world_size() > 1:
             indices = distributed.gathered_rows(indices)
         counted = indices >= 0
+        if all_known(counted) and all_known(self.cursor == self.cursor[:1]):
+            self._append_(indices)
+            return
         order = counted.cumsum(1) - 1
         total = counted.sum(1, keepdim=True)
         kept = counted & (order >= total - self.length)
         slot = torch.where(kept, (self.cursor + order) % self.length, self.length)
         self.ring.scatter_(1, slot, indices.to(self.ring.dtype))
         self.cursor.copy_((self.cursor + total) % self.length)
+
+    def _append_(self, indices: Tensor) -> None:
+        """``record_`` of indices that all count, in heads that are equally far."""
+        last = indices[:, -self.length :]
+        number = last.shape[1]
+        start = (int(self.cursor[0]) + indices.shape[1] - number) % self.length
+        before_end = min(number, self.length - start)
+        self.ring[:, start : start + before_end] = last[:, :before_end]
+        self.ring[:, : number - before_end] = last[:, before_end:]
+        self.cursor.copy_((self.cursor + indices.shape[1]) % self.length)
 
     def counts(self) -> Tensor:
         """How often each code occurs in the window: (H, K) int64."""

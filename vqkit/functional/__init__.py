@@ -14,7 +14,7 @@ from vqkit.functional.perturbation import bin_centres, bin_levels, cdf, inverse_
 from vqkit.functional.product import RotatedCodes, balanced_rotation, optimised_product
 from vqkit.functional.resample import area_down, upsample
 from vqkit.functional.sampling import gumbel_straight_through, index_backpropagation, sample_codes
-from vqkit.functional.scalar import dither, level_positions, level_values, nearest_levels
+from vqkit.functional.scalar import dither, level_positions, level_values, nearest_levels, snap_to_levels
 from vqkit.functional.sinkhorn import sinkhorn_assignment
 from vqkit.functional.softmax_entropy import Entropies, code_entropies
 from vqkit.functional.usage import perplexity, usage
@@ -63,6 +63,7 @@ __all__ = [
     "rotation_trick",
     "sample_codes",
     "sinkhorn_assignment",
+    "snap_to_levels",
     "straight_through",
     "synchronous",
     "unpack_bits",

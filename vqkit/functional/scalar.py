@@ -7,11 +7,15 @@ gives the number in [−1, 1] that stands for a position. Level counts are (D,) 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from vqkit.errors import bad_value
 from vqkit.functional.packing import check_level_counts
+from vqkit.kernels import ops
 from vqkit.shapes import check_float, check_indices, check_number, check_shape, check_tensor
 
 MAX_LEVELS = 2**20  # of one coordinate: beyond, float32 has too few digits to tell levels apart while rounding
@@ -53,13 +57,23 @@ def level_positions(x: Tensor, levels: Tensor, *, symmetric: bool = False, clamp
         [3.5, 2.0]
     """
     _check("x", check_float("x", x), levels)
-    half_D = (levels - 1).to(x.dtype) / 2
-    if symmetric:
-        return (x.clamp(-1, 1) if clamp else x.tanh()) * half_D + half_D
-    reach_D = half_D + (half_D * MARGIN).clamp(max=0.25)
-    offset_D = torch.where(levels % 2 == 0, 0.5, 0.0).to(x.dtype) / reach_D
+    offset_D, reach_D, half_D = _squashing(levels, x.dtype, symmetric)
     squashed = (x + offset_D).clamp(-1, 1) if clamp else (x + offset_D.atanh()).tanh()
     return squashed * reach_D + half_D
+
+
+def _squashing(levels_D: Tensor, dtype: torch.dtype, symmetric: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """tanh of the shift s, r and (L−1)/2, of each coordinate."""
+    half_D = (levels_D - 1).to(dtype) / 2
+    if symmetric:
+        return torch.zeros_like(half_D), half_D, half_D
+    reach_D = half_D + (half_D * MARGIN).clamp(max=0.25)
+    return torch.where(levels_D % 2 == 0, 0.5, 0.0).to(dtype) / reach_D, reach_D, half_D
+
+
+def _middle(levels_D: Tensor, dtype: torch.dtype, symmetric: bool) -> Tensor:
+    """The position of the value zero, and steps a unit."""
+    return (levels_D - 1).to(dtype) / 2 if symmetric else (levels_D // 2).to(dtype)
 
 
 def nearest_levels(positions: Tensor, levels: Tensor) -> Tensor:
@@ -92,8 +106,47 @@ def level_values(positions: Tensor, levels: Tensor, *, symmetric: bool = False) 
     """
     _check("positions", check_tensor("positions", positions), levels)
     positions = positions if positions.is_floating_point() else positions.float()
-    half_D = ((levels - 1).to(positions.dtype) / 2) if symmetric else (levels // 2).to(positions.dtype)
-    return (positions - half_D) / half_D
+    middle_D = _middle(levels, positions.dtype, symmetric)
+    return (positions - middle_D) / middle_D
+
+
+class _Snap(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_ND: Tensor, levels_D: Tensor, symmetric: bool) -> tuple[Tensor, Tensor]:
+        offset_D, reach_D, half_D = _squashing(levels_D, x_ND.dtype, symmetric)
+        middle_D, top_D = _middle(levels_D, x_ND.dtype, symmetric), (levels_D - 1).to(x_ND.dtype)
+        basis_D = levels_D.cumprod(0) // levels_D
+        grid = (offset_D.atanh(), reach_D, half_D, top_D, middle_D, basis_D)
+        values, indices, squashed = ops.snap_levels(x_ND, *grid)
+        ctx.save_for_backward(squashed, reach_D / middle_D)
+        ctx.mark_non_differentiable(indices)
+        return values, indices
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return ops.unsquash(grad, *ctx.saved_tensors), None, None
+
+
+def snap_to_levels(x: Tensor, levels: Tensor, *, symmetric: bool = False) -> tuple[Tensor, Tensor]:
+    """Squash numbers by tanh, round them to levels, and pack these: ``level_positions``, ``nearest_levels``,
+    ``level_values`` and ``pack_levels`` in one pass. The gradient passes the rounding straight through.
+
+    Args:
+        x: floating point, (..., D). levels: (D,) int64, their product at most 2^62.
+
+    Returns:
+        values (..., D) in the dtype of ``x``, with the gradient of the squashing, and indices (...) int64.
+
+    Example:
+        >>> import torch
+        >>> values, indices = snap_to_levels(torch.tensor([[-9.0, -9.0], [0, 0], [9, 9]]), torch.tensor([8, 5]))
+        >>> values.tolist(), indices.tolist()
+        ([[-1.0, -1.0], [0.0, 0.0], [0.75, 1.0]], [0, 20, 39])
+    """
+    _check("x", check_float("x", x), levels)
+    values, indices = _Snap.apply(x.reshape(-1, x.shape[-1]), levels, symmetric)  # pyright: ignore[reportGeneralTypeIssues]
+    return values.reshape(x.shape), indices.reshape(x.shape[:-1])
 
 
 def dither(positions: Tensor, levels: Tensor, noise: float, skip: float = 0.0, samples: int | None = None) -> Tensor:

@@ -36,7 +36,7 @@ class Backend:
     refuses: Callable[[Tensor], str | None] = field(default=_takes_anything)
 
 
-OPS = ("nearest", "nearest_index", "code_sums", "finite_rows", "pull", "turned_back")
+OPS = ("nearest", "nearest_index", "code_sums", "finite_rows", "pull", "turned_back", "snap_levels", "unsquash")
 REFERENCE = Backend("reference", {op: getattr(reference, op) for op in OPS})
 CPU = Backend("cpu", {op: getattr(cpu, op) for op in OPS}, _native_refuses)
 BACKENDS: list[Backend] = [CPU, REFERENCE]  # fastest first

@@ -58,6 +58,18 @@ def turned_back(g_ND: Tensor, x_ND: Tensor, q_ND: Tensor) -> Tensor:
     return (choose("turned_back", x_ND).function if plain(x_ND) else reference.turned_back)(g_ND, x_ND, q_ND)
 
 
+def snap_levels(x_ND: Tensor, *grid_D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Values of the nearest levels (N, D), their indices (N,) int64, and the squashed coordinates (N, D); ``grid``:
+    shift, reach, half, top, middle and basis of ``reference.snap_levels``.
+    """
+    return (choose("snap_levels", x_ND).function if plain(x_ND) else reference.snap_levels)(x_ND, *grid_D)
+
+
+def unsquash(g_ND: Tensor, squashed_ND: Tensor, slope_D: Tensor) -> Tensor:
+    """The gradient through tanh and a slope; not differentiable in eager code."""
+    return (choose("unsquash", g_ND).function if plain(g_ND) else reference.unsquash)(g_ND, squashed_ND, slope_D)
+
+
 # --- custom ops -----------------------------------------------------------------------------------------------------
 
 

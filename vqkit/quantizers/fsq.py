@@ -10,6 +10,7 @@ from torch import Tensor
 from vqkit import functional
 from vqkit.codebook.precision import Float32State
 from vqkit.errors import ArgumentError, bad_type, bad_value
+from vqkit.functional.counted import zero_unless
 from vqkit.functional.scalar import check_grid
 from vqkit.quantizers.base import Step
 from vqkit.quantizers.config import registered
@@ -180,6 +181,8 @@ class FSQ(LevelQuantizer):
         """As of every quantizer; ``samples``: the rows are those of so many samples (None: each row is one)."""
         del more
         coordinates, valid = self._enter(rows, valid, count=self.training)
+        if given is None and not self.clamp and not (self.training and self.dither):
+            return self._snapped(rows, coordinates, valid, frozen)
         positions = self.positions(coordinates)
         if given is None:
             levels = functional.nearest_levels(positions, self.level_counts)
@@ -201,6 +204,30 @@ class FSQ(LevelQuantizer):
             return self._straight(entered if self.clamp else self.values(squashed), code)
 
         return Step(left, indices, left.new_zeros((), dtype=torch.float32), valid, through)
+
+    def _snapped(self, rows: Tensor, coordinates: Tensor, valid: Tensor, frozen: bool | None) -> Step:
+        """``step`` as it mostly goes: squashed by tanh and rounded, in one pass."""
+        code, found = functional.snap_to_levels(coordinates, self.level_counts, symmetric=self.symmetric)
+        indices = zero_unless(valid, found, -1)
+        if not frozen:
+            self._count_codes(indices)
+        left = self._leave(code.detach().float())
+
+        def through(again: Tensor) -> Tensor:
+            if again is rows:
+                return self._leave(code.float())
+            entered = self._enter(again, valid, count=False)[0]
+            path, _ = functional.snap_to_levels(entered, self.level_counts, symmetric=self.symmetric)
+            return self._straight(path, code.float())
+
+        return Step(left, indices, left.new_zeros((), dtype=torch.float32), valid, through)
+
+    def encode_rows(self, rows: Tensor, valid: Tensor) -> Tensor:
+        if self.clamp:
+            return super().encode_rows(rows, valid)
+        coordinates, valid = self._enter(rows, valid, count=False)
+        found = functional.snap_to_levels(coordinates, self.level_counts, symmetric=self.symmetric)[1]
+        return zero_unless(valid, found, -1)
 
     def entered(self, coordinates: Tensor) -> Tensor:
         return self.frame.inward(coordinates)

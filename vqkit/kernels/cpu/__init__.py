@@ -1,5 +1,6 @@
 """The native library: built from ``native/`` with the package where a C++ compiler is at hand, optional otherwise."""
 
+from vqkit.kernels.cpu.levels import snap_levels, unsquash
 from vqkit.kernels.cpu.library import instruction_sets, why_not
 from vqkit.kernels.cpu.ops import code_sums, nearest, nearest_index
 from vqkit.kernels.cpu.rows import finite_rows, pull, turned_back
@@ -11,6 +12,8 @@ __all__ = [
     "nearest",
     "nearest_index",
     "pull",
+    "snap_levels",
     "turned_back",
+    "unsquash",
     "why_not",
 ]

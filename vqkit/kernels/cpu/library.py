@@ -15,6 +15,9 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "vqkit_code_sums": (None, [_POINTER, _POINTER, _LONG, _LONG, _LONG, _INT, _POINTER, _POINTER]),
     "vqkit_finite_rows": (None, [_POINTER, _LONG, _LONG, _INT, _POINTER]),
     "vqkit_pull": (None, [_POINTER, _POINTER, _POINTER, _FLOAT, _LONG, _LONG, _INT, _POINTER]),
+    "vqkit_shift": (None, [_POINTER, _POINTER, _LONG, _LONG, _INT, _POINTER]),
+    "vqkit_unsquash": (None, [_POINTER, _LONG, _POINTER, _POINTER, _LONG, _LONG, _INT, _POINTER]),
+    "vqkit_snap_levels": (None, [*[_POINTER] * 6, _LONG, _LONG, _INT, _POINTER, _POINTER]),
     "vqkit_turned_back": (None, [_POINTER, _LONG, _POINTER, _POINTER, _LONG, _LONG, _INT, _POINTER]),
 }
 

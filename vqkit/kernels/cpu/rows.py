@@ -9,13 +9,21 @@ from vqkit.kernels import reference
 from vqkit.kernels.cpu.library import library
 
 
-def _all_float32(*tensors: Tensor) -> bool:
+def all_float32(*tensors: Tensor) -> bool:
+    """Whether the library takes all of these."""
     return all(t.dtype == torch.float32 for t in tensors)
+
+
+def one_row(g_ND: Tensor) -> tuple[Tensor, int]:
+    """A gradient, and by how much its rows lie apart: that of a plain sum is one number seen N·D times, so one row of
+    it is enough.
+    """
+    return (g_ND[:1].contiguous(), 0) if g_ND.shape[0] and g_ND.stride()[0] == 0 else (g_ND.contiguous(), g_ND.shape[1])
 
 
 def finite_rows(x_ND: Tensor) -> Tensor:
     """As ``reference.finite_rows``."""
-    if not _all_float32(x_ND):
+    if not all_float32(x_ND):
         return reference.finite_rows(x_ND)
     (N, D), x = x_ND.shape, x_ND.contiguous()
     finite = torch.empty(N, dtype=torch.bool)
@@ -25,7 +33,7 @@ def finite_rows(x_ND: Tensor) -> Tensor:
 
 def pull(x_HND: Tensor, codes_HKD: Tensor, indices_HN: Tensor, by: Tensor) -> Tensor:
     """As ``reference.pull``."""
-    if not _all_float32(x_HND, codes_HKD):
+    if not all_float32(x_HND, codes_HKD):
         return reference.pull(x_HND, codes_HKD, indices_HN, by)
     x, codes, indices = x_HND.contiguous(), codes_HKD.contiguous(), indices_HN.contiguous()
     out = torch.empty_like(x)
@@ -40,11 +48,10 @@ def pull(x_HND: Tensor, codes_HKD: Tensor, indices_HN: Tensor, by: Tensor) -> Te
 
 def turned_back(g_ND: Tensor, x_ND: Tensor, q_ND: Tensor) -> Tensor:
     """As ``reference.turned_back``."""
-    if not _all_float32(g_ND, x_ND, q_ND):
+    if not all_float32(g_ND, x_ND, q_ND):
         return reference.turned_back(g_ND, x_ND, q_ND)
     (N, D), x, q = x_ND.shape, x_ND.contiguous(), q_ND.contiguous()
-    # The gradient of a plain sum is one number seen N·D times: one row of it is enough.
-    g, stride = (g_ND[:1].contiguous(), 0) if N and g_ND.stride()[0] == 0 else (g_ND.contiguous(), D)
+    g, stride = one_row(g_ND)
     out = torch.empty_like(x)
     library().vqkit_turned_back(
         g.data_ptr(), stride, x.data_ptr(), q.data_ptr(), N, D, torch.get_num_threads(), out.data_ptr()
