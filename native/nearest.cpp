@@ -15,9 +15,10 @@
 // that bound below the topk-th best is ruled out. A row whose bound is no small number keeps every code.
 //
 // Verifying. The survivors, mostly one, are measured in float64 straight from differences, where identical codes have
-// identical distances, so ties go to the lowest index. A row with too many survivors goes on to the next screen, and at
-// last to the caller. Rows are independent of each other and of the number of threads, and so are their bits.
+// identical distances, so ties go to the lowest index. A row with too many survivors goes on to the float32 screen, and at
+// last every distance of it is measured. Rows are independent of each other and of the number of threads, and so are their bits.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <utility>
@@ -159,31 +160,38 @@ struct Search {
   }
 };
 
-// Of rows so few that preparing the codes would take longer: every distance. Whether the codes are finite.
-bool measure_all(const float* x, long N, const float* table, long K, long D, bool cosine, const Isa& isa,
+// Every distance of every row, for rows so few that preparing the codes would take longer, or that no screen tells
+// apart. Whether the codes are finite.
+bool measure_all(const float* x, long N, const float* table, long K, long D, bool cosine, const Isa& isa, int threads,
                  const Found& found) {
   const std::vector<float> origin(D);
   const auto factor_or_nan = [&](const float* v) {
     const double squared = isa.distance(v, 1, origin.data(), 1, D);
     return !std::isfinite(squared) ? NAN : !cosine ? 1 : squared > 0 ? 1 / std::sqrt(squared) : 0;
   };
-  bool finite = true;
-  for (long n = 0; n < N; ++n) {
-    const float* row = x + n * D;
-    const double factor = factor_or_nan(row);
-    if (std::isnan(factor)) {
-      found.fill(n, NO_ROW);
-      continue;
-    }
-    found.choose(n, K, [&](long k) {
-      const float* code = table + k * D;
-      const double by = cosine ? factor_or_nan(code) : 1;
-      double away = isa.distance(row, factor, code, by, D);
-      if (cosine) away = factor == 0 || by == 0 ? 1 : away / 2;
-      finite = finite && std::isfinite(away) && !std::isnan(by);
-      return std::pair(k, away);
-    });
+  std::vector<double> factor(K, 1.0);
+  std::atomic<bool> finite = true;
+  for (long k = 0; cosine && k < K; ++k) {
+    factor[k] = factor_or_nan(table + k * D);
+    if (std::isnan(factor[k])) finite = false;
   }
+  threads = (int)std::max(1.0, std::min({(double)threads, (double)N, (double)N * K * D / 4e6}));
+  in_parallel(threads, [&](int t) {
+    for (long n = t; n < N; n += threads) {
+      const float* row = x + n * D;
+      const double own = factor_or_nan(row);
+      if (std::isnan(own)) {
+        found.fill(n, NO_ROW);
+        continue;
+      }
+      found.choose(n, K, [&](long k) {
+        double away = isa.distance(row, own, table + k * D, factor[k], D);
+        if (cosine) away = own == 0 || factor[k] == 0 ? 1 : away / 2;
+        if (!std::isfinite(away)) finite = false;
+        return std::pair(k, away);
+      });
+    }
+  });
   return finite;
 }
 
@@ -203,9 +211,9 @@ void search(const float* x, long N, const float* table, long K, long D, bool cos
   in_parallel(useful, [&](int t) { work.run(t, useful); });
 }
 
-// The rows a screen left open, among float32 scores.
-void search_again(const float* x, long N, const float* table, long K, long D, bool cosine, int threads,
-                  const Found& found) {
+// The rows that a screen left open, searched again: search(rows, N, found).
+template <class Again>
+void search_again(const float* x, long N, long D, const Found& found, const Again& search) {
   std::vector<long> open;
   for (long n = 0; n < N; ++n)
     if (found.index[n * found.topk] == UNRESOLVED) open.push_back(n);
@@ -214,9 +222,7 @@ void search_again(const float* x, long N, const float* table, long K, long D, bo
   for (size_t i = 0; i < open.size(); ++i) std::copy_n(x + open[i] * D, D, &rows[i * D]);
   std::vector<int64_t> index(open.size() * found.topk);
   std::vector<double> distance(found.distance ? open.size() * found.topk : 0);
-  bool finite;
-  search(rows.data(), (long)open.size(), table, K, D, cosine, *fastest_isa(false), threads,
-         {found.topk, index.data(), found.distance ? distance.data() : nullptr}, &finite);
+  search(rows.data(), (long)open.size(), Found{found.topk, index.data(), found.distance ? distance.data() : nullptr});
   for (size_t i = 0; i < open.size(); ++i) {
     std::copy_n(&index[i * found.topk], found.topk, found.index + open[i] * found.topk);
     if (found.distance) std::copy_n(&distance[i * found.topk], found.topk, found.distance + open[i] * found.topk);
@@ -228,18 +234,25 @@ void search_again(const float* x, long N, const float* table, long K, long D, bo
 extern "C" {
 
 // indices (N, topk) and distances (N, topk) of rows x (N, D) among codes (K, D), float32 both: −1 where a row is not
-// finite, −2 where it has too many candidates. For topk 1 distances may be null. Returns 0, or 1 where the codes are not finite and nothing was done, or 2
-// for an unknown instruction set (a name of vqkit_isa, or null).
+// finite. For topk 1 distances may be null. Returns 0, or 1 where the codes are not finite and the answer means nothing,
+// or 2 for an unknown instruction set (a name of vqkit_isa, or null) or a topk beyond MAX_TOPK.
 int vqkit_nearest(const float* x, int64_t N, const float* codes, int64_t K, int64_t D, int cosine, int topk,
                   const char* isa_name, int threads, int64_t* indices, double* distances) {
   const Isa* isa = isa_name ? isa_called(isa_name) : fastest_isa(true);
   if (!isa || topk > MAX_TOPK || topk > K || K > INT32_MAX) return 2;
   const Found found{topk, indices, distances};
-  if (N <= FEW_ROWS && topk == 1) return measure_all(x, N, codes, K, D, cosine != 0, *isa, found) ? 0 : 1;
+  const auto by_measuring = [&](const float* rows, long n, const Found& into) {
+    return measure_all(rows, n, codes, K, D, cosine != 0, *isa, threads, into);
+  };
+  if (N <= FEW_ROWS) return by_measuring(x, N, found) ? 0 : 1;
   bool finite;
   search(x, N, codes, K, D, cosine != 0, *isa, threads, found, &finite);
   if (!finite) return 1;
-  if (isa->half) search_again(x, N, codes, K, D, cosine != 0, threads, found);
+  if (isa->half)
+    search_again(x, N, D, found, [&](const float* rows, long n, const Found& into) {
+      search(rows, n, codes, K, D, cosine != 0, *fastest_isa(false), threads, into, &finite);
+    });
+  search_again(x, N, D, found, by_measuring);
   return 0;
 }
 }

@@ -186,3 +186,17 @@ def test_what_runs_and_why():
     assert torch.equal(nearest(x, codes, backend="cpu"), nearest(x, codes, backend="reference"))
     with pytest.raises(ArgumentError, match="cpu refused: it takes no float64"):
         nearest(x.double(), codes, backend="cpu")
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_more_equal_codes_than_a_screen_keeps(metric: str):
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randn(1, 4, 12, generator=generator).repeat(1, 200, 1)
+    x = torch.randn(1, 300, 12, generator=generator)
+    x[0, 5] = 0
+    once = reference.nearest(x, codes[:, :4], metric, 1)
+    for isa in ISAS:
+        indices, distances = cpu.nearest(x, codes, metric, 3, isa)
+        assert torch.equal(indices[..., 0], once[0][..., 0])
+        torch.testing.assert_close(distances, once[1].expand(-1, -1, 3), rtol=1e-12, atol=1e-15)
+        assert bool((indices.diff(dim=-1) > 0).all())

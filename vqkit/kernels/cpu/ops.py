@@ -1,6 +1,4 @@
-"""The ops by the native library. What it does not take, the reference does: float64, codes that are not finite, and
-rows with more candidates than the library keeps.
-"""
+"""The ops by the native library. What it does not take, the reference does: float64, and codes that are not finite."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from vqkit.kernels import reference
 from vqkit.kernels.cpu.library import library
 
 MAX_TOPK = 64
-NOT_FINITE, UNRESOLVED = 1, -2
+NOT_FINITE = 1
 
 
 def nearest(
@@ -50,20 +48,14 @@ def _searched(
             *(int(metric == "cosine"), topk, None if isa is None else isa.encode(), torch.get_num_threads()),
             *(indices[head].data_ptr(), None if distances is None else distances.data_ptr()),
         )
-        if status not in (0, NOT_FINITE):
+        if status == NOT_FINITE:
+            found = reference.nearest(x[head : head + 1], codes[head : head + 1], metric, topk)
+            indices[head] = found[0][0]
+            if distances is not None:
+                distances.copy_(found[1][0])
+        elif status:
             raise RuntimeError(f"the native library refused instruction set {isa!r}")
-        open_N = indices[head, :, 0] == UNRESOLVED if status == 0 else torch.ones(N, dtype=torch.bool)
-        _resolve(x[head], codes[head], metric, open_N, indices[head], distances)
     return indices
-
-
-def _resolve(x: Tensor, codes: Tensor, metric: str, open_N: Tensor, indices: Tensor, distances: Tensor | None) -> None:
-    """Search again for rows the library left open: too many codes are as near as its float32 can tell."""
-    if bool(open_N.any()):
-        found = reference.nearest(x[open_N][None], codes[None], metric, indices.shape[1])
-        indices[open_N] = found[0][0]
-        if distances is not None:
-            distances[open_N] = found[1][0]
 
 
 def code_sums(x_HND: Tensor, indices_HN: Tensor, size: int) -> tuple[Tensor, Tensor]:
