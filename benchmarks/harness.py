@@ -98,8 +98,9 @@ def _seconds(work: Callable[[int], object], first: int, calls: int) -> float:
 
 
 def measure(case: Case, repeats: int, seconds: float) -> Result | Failure:
-    """Check, which warms both up, then let the sides take turns, each going first as often as the other, so that a busy machine
-    slows all alike. Stops after ``seconds`` with fewer repeats, never fewer than three.
+    """Check, which warms both up, then let the sides take turns, so that a busy machine slows all alike.
+
+    Each goes first as often as the other. Stops after ``seconds`` with fewer repeats, never fewer than three.
     """
     failed = partial(Failure, case.name, case.group, case.peer)
     try:

@@ -1,4 +1,4 @@
-"""What was measured as JSON and as a Markdown table. A file is complete or not there: written aside, then renamed."""
+"""What was measured, as JSON and as a Markdown table. A file is whole or not there: written aside, then renamed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from benchmarks.scaling import Point
 MS, MIB, GIGA = 1e3, 2**20, 1e9
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, content: str | bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".part")
-    aside.write_text(text, encoding="utf-8")
+    aside.write_bytes(content.encode() if isinstance(content, str) else content)
     os.replace(aside, path)
 
 
@@ -54,6 +54,11 @@ def as_markdown(
     return "\n\n".join(parts) + "\n"
 
 
+def ratio(value: float) -> str:
+    """Two places, or two digits where that says nothing or too much."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
 def line(outcome: Result | Failure) -> str:
     """One row of a table."""
     return _row(outcome, searches=isinstance(outcome, Result) and outcome.flops is not None)
@@ -75,7 +80,7 @@ def _capital(title: str) -> str:
 def _goals(verdicts: list[Verdict]) -> str:
     rows = ["| group | cases | geometric mean | least | goal | reached |", "|---|---|---|---|---|---|"]
     for v in verdicts:
-        mean, least = ("–" if x is None else f"{x:.2f}" for x in (v.mean, v.least))
+        mean, least = ("–" if x is None else ratio(x) for x in (v.mean, v.least))
         rows.append(f"| {v.goal.title} | {v.measured}/{v.cases} | {mean} | {least} | {v.goal.text()} | {v.text()} |")
     return "\n".join(rows)
 
@@ -95,7 +100,7 @@ def _row(outcome: Result | Failure, searches: bool) -> str:
         cells = [outcome.name, outcome.peer, "–", said] + ["–"] * (8 if searches else 4)
         return f"| {' | '.join(cells)} |"
     cells = [outcome.name, outcome.peer, str(outcome.repeats), _time(outcome.ours), _time(outcome.theirs)]
-    cells += [f"**{outcome.ratio:.2f}**", _mib(outcome.ours_bytes), _mib(outcome.theirs_bytes)]
+    cells += [f"**{ratio(outcome.ratio)}**", _mib(outcome.ours_bytes), _mib(outcome.theirs_bytes)]
     if searches:
         rates = [outcome.flops / t.median / GIGA if t and outcome.flops else None for t in _sides(outcome)]
         cells += ["–" if rate is None else f"{rate:.0f}" for rate in rates]
