@@ -24,7 +24,7 @@ COLOURS = 48
 FARTHEST_LOSS = 0.05  # bars below run off the picture; the number beside them stands
 BLUE, ORANGE, GREY, BLACK = "#0072B2", "#D55E00", "#7F7F7F", "#222222"
 LOOKS = {"vqkit": (BLUE, "o", "-"), "faiss": (ORANGE, "s", "--"), "vector-quantize-pytorch": (GREY, "^", ":")}
-STYLE = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True}
+STYLE: Any = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True}
 
 
 def scaling(points: list[Point], path: Path) -> None:

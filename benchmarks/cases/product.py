@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import faiss
 import torch
@@ -26,11 +27,11 @@ def _ours(x: Tensor, rotation: str | None) -> float:
 def _theirs(x: Tensor, rotation: str | None) -> float:
     turned = x.numpy()
     if rotation:
-        rotate = faiss.OPQMatrix(D, HEADS)
+        rotate: Any = faiss.OPQMatrix(D, HEADS)
         rotate.pq = faiss.ProductQuantizer(D, HEADS, BITS)
         rotate.train(turned)
         turned = rotate.apply(turned)
-    pq = faiss.ProductQuantizer(D, HEADS, BITS)
+    pq: Any = faiss.ProductQuantizer(D, HEADS, BITS)
     pq.train(turned)
     return torch.from_numpy(pq.decode(pq.compute_codes(turned)) - turned).square().sum(1).mean().item()
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmarks.cases.agreement import PEER, drawn, require_close, require_most
 from benchmarks.cases.steps import evaluation, train, training
-from benchmarks.cases.vector import place
+from benchmarks.cases.vector import CHECKED, place
 from benchmarks.harness import Case, Work
 from vqkit import ResidualVQ
 
@@ -23,9 +23,9 @@ OPTIONS = {"dim": 128, "num_quantizers": 8, "codebook_size": 1024, "rotation_tri
 def _pair() -> tuple[ResidualVQ, peer.ResidualVQ]:
     torch.manual_seed(0)
     ours, theirs = ResidualVQ(**OPTIONS, threshold_ema_dead_code=0), peer.ResidualVQ(**OPTIONS)
-    ours.fit(drawn(*SHAPE, seed=2), iters=4)
-    for stage, other in zip(ours.ordered(), theirs.layers, strict=True):
-        place(other, stage)  # pyright: ignore
+    ours.fit(drawn(*SHAPE, seed=2), iters=2)
+    for codes, stage in zip(ours.codebooks, theirs.layers, strict=True):
+        place(stage, codes)
     return ours, theirs
 
 
@@ -47,13 +47,13 @@ def make_training() -> Work:
     ours, theirs = _pair()
 
     def check() -> None:
-        for x in inputs[:2]:
+        for x in inputs[:CHECKED]:
             # Of the loss alone: through the output the peer sends the gradient once for each stage, we send it once.
             mine, other = train(deepcopy(ours).train(), x, None), train(deepcopy(theirs).train(), x, None)
             same = _require_same(x, (mine.quantized, mine.indices), (other.quantized, other.indices))
             require_close("loss", mine.loss.flatten(), other.loss.flatten(), 1e-3)
-            gradients = (step.gradient.reshape(-1, x.shape[-1])[same] for step in (mine, other))
-            require_close("gradient of the loss", *gradients)
+            first, second = (step.gradient.reshape(-1, x.shape[-1])[same] for step in (mine, other))
+            require_close("gradient of the loss", first, second)
 
     return Work(check, training(ours, inputs, upstream), training(theirs, inputs, upstream))
 
@@ -64,7 +64,7 @@ def make_eval() -> Work:
     mine, other = evaluation(ours, inputs), evaluation(theirs, inputs)
 
     def check() -> None:
-        for turn, x in enumerate(inputs):
+        for turn, x in enumerate(inputs[:CHECKED]):
             _require_same(x, mine(turn), other(turn))
 
     return Work(check, mine, other)

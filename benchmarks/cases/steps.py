@@ -22,7 +22,7 @@ def train(module: nn.Module, x: Tensor, upstream: Tensor | None) -> Stepped:
     """Forward and backward; ``upstream``: the gradient of the quantized output, None for that of the loss alone."""
     rows = x.detach().requires_grad_()
     out: Any = module(rows)
-    ends = [(out[0], upstream)] if upstream is not None else []
+    ends: list[tuple[Tensor, Tensor | None]] = [] if upstream is None else [(out[0], upstream)]
     if len(out) > 2:
         ends.append((out[2].sum(), None))
     torch.autograd.backward([end for end, _ in ends], [gradient for _, gradient in ends])
@@ -35,10 +35,10 @@ def training(module: nn.Module, inputs: list[Tensor], upstream: Tensor) -> Calla
     return lambda turn: train(module, inputs[turn % len(inputs)], upstream)
 
 
-def evaluation(module: nn.Module, inputs: list[Tensor]) -> Callable[[int], object]:
+def evaluation(module: nn.Module, inputs: list[Tensor]) -> Callable[[int], Any]:
     module.eval()
 
-    def step(turn: int) -> object:
+    def step(turn: int) -> Any:
         with torch.no_grad():
             return module(inputs[turn % len(inputs)])
 
