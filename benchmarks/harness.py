@@ -56,7 +56,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Result:
-    """``ratio``: median of theirs over median of ours. Extra bytes: see ``benchmarks.memory``; None: not measured."""
+    """``ratio``: median of theirs over median of ours. Extra bytes: see ``benchmarks.peak``; None: not measured."""
 
     name: str
     group: str

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from benchmarks.memory import CLEAR, SETTINGS
+from benchmarks.peak import CLEAR, SETTINGS
 
 SCRIPT = """
 import torch
-from benchmarks.memory import extra_bytes
+from benchmarks.peak import extra_bytes
 def work(turn, MIB=2**20):
     # The first turn takes more than the second: only the second counts.
     torch.ones((256 if turn == 0 else 64) * MIB, dtype=torch.uint8)

@@ -6,7 +6,7 @@ turn, and the rise of the mark above the resident size before is what is reporte
 scratch, not inputs, modules or codebooks. glibc is told to return freed blocks over 128 KiB at once, else those of the
 first turn would hide the need of the second.
 
-``python -m benchmarks.memory "CASE"`` prints it as JSON. Linux only; elsewhere nothing is measured.
+``python -m benchmarks.peak "CASE"`` prints it as JSON. Linux only; elsewhere nothing is measured.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def measured(case: str, threads: int, seconds: float = 300) -> tuple[int | None,
     """Extra bytes of ours and theirs, from a process of their own; None each where this system does not tell."""
     if not CLEAR.exists():
         return None, None
-    command = [sys.executable, "-m", "benchmarks.memory", case, "--threads", str(threads)]
+    command = [sys.executable, "-m", "benchmarks.peak", case, "--threads", str(threads)]
     done = subprocess.run(
         command, env=os.environ | SETTINGS, capture_output=True, text=True, timeout=seconds, check=False
     )
