@@ -10,6 +10,7 @@ pytest.importorskip("matplotlib", reason="a run draws plots: matplotlib is in th
 
 from benchmarks import goals
 from benchmarks.run import PARTIAL, RESULTS, Run, arguments, chosen
+from benchmarks.scaling import Point
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +52,18 @@ def test_an_ended_run_leaves_table_and_plot(tmp_path, make_result):
     run.finish()
     assert "| a group | 2/2 | 1.41 | 0.50 | geometric mean ≥ 2 | no |" in (tmp_path / "cpu.md").read_text()
     assert (tmp_path / "cpu-ratios.png").read_bytes().startswith(b"\x89PNG")
+    assert not (tmp_path / "cpu-scaling.png").exists()  # it was ended before any search was scaled
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_pictures_are_small_enough_to_keep(tmp_path, make_result):
+    points = [Point(axis, "vqkit", n, n, n * 1e-6) for axis in "NK" for n in (64, 256, 1024, 4096)]
+    run = Run(tmp_path, {"threads": 1}, {"group": 40}, [make_result(0.5 + n) for n in range(40)], points)
+    run.finish()
+    text = (tmp_path / "cpu.md").read_text()
+    for name in ("cpu-ratios.png", "cpu-scaling.png"):
+        assert f"({name})" in text
+        assert (tmp_path / name).stat().st_size < 100_000
 
 
 def test_a_run_ended_before_its_first_case_leaves_a_table(tmp_path):
