@@ -38,7 +38,7 @@ check: $(VENV)/.check $(VENV)/.test  ## style, types, and which way the imports 
 docs: $(VENV)/.train  ## the parts of docs/quantizers.md that the code writes
 	$(BIN)/python -m tools.quantizer_docs
 
-bench: $(VENV)/.bench  ## against the peers, in the same run
+bench: $(VENV)/.bench  ## every case against the peers, in the same run
 	$(BIN)/python -m benchmarks.run
 
 clean:
