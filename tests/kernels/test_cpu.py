@@ -200,3 +200,21 @@ def test_more_equal_codes_than_a_screen_keeps(metric: str):
         assert torch.equal(indices[..., 0], once[0][..., 0])
         torch.testing.assert_close(distances, once[1].expand(-1, -1, 3), rtol=1e-12, atol=1e-15)
         assert bool((indices.diff(dim=-1) > 0).all())
+
+
+@pytest.mark.parametrize("shape", [(0, 2, 3, 4), (5, 1, 1, 1), (700, 4, 40, 33), (300, 3, 600, 8)], ids=str)
+def test_residual_chain(shape: tuple[int, int, int, int]):
+    N, Q, K, D = shape
+    generator = torch.Generator().manual_seed(0)
+    x, codebooks = torch.randn(N, D, generator=generator), torch.randn(Q, K, D, generator=generator)
+    codebooks *= 0.5 ** torch.arange(Q)[:, None, None]
+    codebooks[-1] = codebooks[-1, :1]
+    if N > 3:
+        x[3, 0] = torch.nan
+    assert torch.equal(cpu.residual_chain(x, codebooks), reference.residual_chain(x, codebooks))
+
+
+def test_a_residual_chain_of_codes_that_are_not_finite():
+    x, codebooks = torch.randn(9, 4), torch.randn(2, 5, 4)
+    codebooks[1, 2, 1] = torch.inf
+    assert torch.equal(cpu.residual_chain(x, codebooks), reference.residual_chain(x, codebooks))

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
 from vqkit.errors import ArgumentError
-from vqkit.kernels import dispatch, ops
+from vqkit.kernels import cpu, dispatch, ops
 
 
 @pytest.fixture
@@ -35,6 +37,10 @@ def test_a_backend_asked_for_by_name_runs_or_says_why_not():
         dispatch.choose("nearest", torch.zeros(1), "fast")
     with pytest.raises(ArgumentError, match="backend: expected one of fast, reference, got 'abacus'"):
         dispatch.choose("nearest", torch.zeros(1), "abacus")
+
+
+def test_the_native_library_is_built_where_a_compiler_is():
+    assert cpu.why_not() is None or shutil.which("g++") is None, cpu.why_not()
 
 
 def test_ops_are_well_formed():

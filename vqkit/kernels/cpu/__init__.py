@@ -2,7 +2,7 @@
 
 from vqkit.kernels.cpu.levels import snap_levels, unsquash
 from vqkit.kernels.cpu.library import instruction_sets, why_not
-from vqkit.kernels.cpu.ops import code_sums, nearest, nearest_index
+from vqkit.kernels.cpu.ops import code_sums, nearest, nearest_index, residual_chain
 from vqkit.kernels.cpu.rows import finite_rows, pull, turned_back
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "nearest",
     "nearest_index",
     "pull",
+    "residual_chain",
     "snap_levels",
     "turned_back",
     "unsquash",

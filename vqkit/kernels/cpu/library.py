@@ -13,6 +13,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "vqkit_isa": (_NAME, [_INT]),
     "vqkit_nearest": (_INT, [_POINTER, _LONG, _POINTER, _LONG, _LONG, _INT, _INT, _NAME, _INT, _POINTER, _POINTER]),
     "vqkit_code_sums": (None, [_POINTER, _POINTER, _LONG, _LONG, _LONG, _INT, _POINTER, _POINTER]),
+    "vqkit_residual_chain": (_INT, [_POINTER, _LONG, _POINTER, _LONG, _LONG, _LONG, _INT, _POINTER]),
     "vqkit_finite_rows": (None, [_POINTER, _LONG, _LONG, _INT, _POINTER]),
     "vqkit_pull": (None, [_POINTER, _POINTER, _POINTER, _FLOAT, _LONG, _LONG, _INT, _POINTER]),
     "vqkit_shift": (None, [_POINTER, _POINTER, _LONG, _LONG, _INT, _POINTER]),

@@ -58,6 +58,18 @@ def _searched(
     return indices
 
 
+def residual_chain(x_ND: Tensor, codebooks_QKD: Tensor) -> Tensor:
+    """As ``reference.residual_chain``."""
+    if x_ND.dtype != torch.float32 or codebooks_QKD.dtype != torch.float32:
+        return reference.residual_chain(x_ND, codebooks_QKD)
+    (N, D), (Q, K, _) = x_ND.shape, codebooks_QKD.shape
+    x, codebooks, indices = x_ND.contiguous(), codebooks_QKD.contiguous(), torch.empty((N, Q), dtype=torch.int64)
+    status = library().vqkit_residual_chain(
+        *(x.data_ptr(), N, codebooks.data_ptr(), Q, K, D, torch.get_num_threads(), indices.data_ptr())
+    )
+    return reference.residual_chain(x, codebooks) if status == NOT_FINITE else indices
+
+
 def code_sums(x_HND: Tensor, indices_HN: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """As ``reference.code_sums``."""
     if x_HND.dtype == torch.float64:

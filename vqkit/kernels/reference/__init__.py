@@ -3,6 +3,17 @@
 from vqkit.kernels.reference.code_sums import code_sums
 from vqkit.kernels.reference.levels import snap_levels, unsquash
 from vqkit.kernels.reference.nearest import nearest, nearest_index
+from vqkit.kernels.reference.residual_chain import residual_chain
 from vqkit.kernels.reference.rows import finite_rows, pull, turned_back
 
-__all__ = ["code_sums", "finite_rows", "nearest", "nearest_index", "pull", "snap_levels", "turned_back", "unsquash"]
+__all__ = [
+    "code_sums",
+    "finite_rows",
+    "nearest",
+    "nearest_index",
+    "pull",
+    "residual_chain",
+    "snap_levels",
+    "turned_back",
+    "unsquash",
+]
