@@ -9,8 +9,8 @@ relative to. The way back is float32, on centred rows and codes: what it rounds 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,10 @@ from vqkit.kernels.reference.unit import unit
 
 LEAST = -46.0
 """The least logarithm: e^−46 = 1e-20 is nothing beside one, and what is less would be subnormal, which costs dearly."""
+
+
+PARTS = "Tensor rows, Tensor table, Tensor bias, Tensor centre, Tensor? scale, bool unit"
+"""``Affinity`` as the last arguments of an op's schema."""
 
 
 class Affinity(NamedTuple):
@@ -36,11 +40,6 @@ class Affinity(NamedTuple):
     centre: Tensor
     scale: Tensor | None
     unit: bool
-
-    @property
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
-        """To save for backward."""
-        return self.rows, self.table, self.bias, self.centre, self.scale
 
 
 def affinity(
@@ -98,14 +97,18 @@ class ScoreBlocks:
         """One more block, float32."""
         return torch.empty_like(self.exact_NK, dtype=torch.float32)
 
+    def level(self) -> Tensor:
+        """A zero for every row, (N,) float64."""
+        return self.exact_NK.new_zeros(self.rows)
+
     def noise(self, seed: Tensor, positions_N: Tensor | None = None) -> PairNoise:
         """For these rows, numbered as they come or by their positions (N,) int64."""
         if positions_N is None:
             positions_N = torch.arange(self.rows, device=seed.device)
         return PairNoise(seed, positions_N, self.size, self.exact_NK.shape[0])
 
-    def scores(self, part: slice, shift_N: Tensor | None = None) -> Tensor:
-        """The scores of a block less the rows' shifts: (n, K) float64, until the next block is asked for."""
+    def scores(self, part: slice, shift_n: Tensor | None = None) -> Tensor:
+        """The scores of a block less the rows' shifts (n,): (n, K) float64, until the next block is asked for."""
         n, D = part.stop - part.start, self.u_ND.shape[1]
         u_ND, left_NC = self.u_ND[:n], self.left_NC[:n]
         u_ND.copy_(self.parts.rows[part])
@@ -116,7 +119,7 @@ class ScoreBlocks:
         left_NC[:, D] = 1
         if self.parts.scale is not None:
             left_NC[:, : D + 1].mul_(self.parts.scale[part, None])
-        left_NC[:, D + 1] = 0 if shift_N is None else -shift_N[part]
+        left_NC[:, D + 1] = 0 if shift_n is None else -shift_n
         return torch.mm(left_NC, self.codes_CK, out=self.exact_NK[:n])
 
     def relative(self, part: slice, out_NK: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,15 +130,17 @@ class ScoreBlocks:
 
 
 class ScoreGradients:
-    """Gradients of rows, scales, table and bias, gathered from those of the scores, block by block."""
+    """Gradients of rows, codes (table and bias) and scales, gathered from those of the scores, block by block.
 
-    def __init__(self, blocks: ScoreBlocks, rows: bool, scales: bool, codes: bool):
-        parts = blocks.parts
-        self.blocks, self.of_scales = blocks, scales
-        D = parts.table.shape[1]
-        self.rows_ND = torch.zeros_like(parts.rows) if rows else None
-        self.scale_N = torch.zeros_like(parts.scale) if scales and parts.scale is not None else None
-        self.sum_KC = parts.table.new_zeros(blocks.size, D + 1, dtype=torch.float32) if codes else None
+    ``needs``: which of the three are wanted.
+    """
+
+    def __init__(self, blocks: ScoreBlocks, needs: Sequence[bool]):
+        self.blocks = blocks
+        self.rows_ND, table_KD, bias_K, self.scale_N = no_gradients(blocks.parts, needs)
+        D = blocks.parts.table.shape[1]
+        self.needs = needs
+        self.sum_KC = torch.zeros(len(bias_K), table_KD.shape[1] + 1, dtype=torch.float32, device=table_KD.device)
         # A bias beyond float32 belongs to a code that no row takes.
         limit = torch.finfo(torch.float32).max
         self.codes_KC = blocks.codes_CK[: D + 1].t().clamp(-limit, limit).float().contiguous()
@@ -145,27 +150,51 @@ class ScoreGradients:
         """Of the block whose scores were made last; their gradient is weight·slope (n, K) float32."""
         parts, n = self.blocks.parts, slope_NK.shape[0]
         D = parts.table.shape[1]
-        if self.sum_KC is not None:
+        of_rows, of_codes, of_scales = self.needs
+        if of_codes:
             left_NC = self.left_NC[:n].copy_(self.blocks.left_NC[:n, : D + 1]).mul_(weight_N[:, None])
             torch.addmm(self.sum_KC, slope_NK.t(), left_NC, out=self.sum_KC)
-        if self.rows_ND is None and self.scale_N is None:
+        if not (of_rows or of_scales):
             return
         back_NC = torch.mm(slope_NK, self.codes_KC).double() * weight_N[:, None]
         u_ND, back_ND = self.blocks.u_ND[:n], back_NC[:, :D]
-        if self.scale_N is not None:
+        if of_scales:
             self.scale_N[part] = ((back_ND * u_ND).sum(1) + back_NC[:, D]).to(self.scale_N.dtype)
-        if self.rows_ND is not None:
+        if of_rows:
             back_ND = back_ND if parts.scale is None else back_ND * parts.scale[part, None]
             if parts.unit:
                 back_ND = _through_unit(parts.rows[part].double(), u_ND + parts.centre, back_ND)
             self.rows_ND[part] = back_ND.to(self.rows_ND.dtype)
 
-    def of_parts(self) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, Tensor | None, None]:
-        """In the order of ``Affinity``."""
-        table, bias = None, None
-        if self.sum_KC is not None:
-            table, bias = self.sum_KC[:, :-1].double(), self.sum_KC[:, -1].double()
-        return self.rows_ND, table, bias, None, self.scale_N, None
+    def found(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of rows, table, bias, scale; without entries where not wanted."""
+        return self.rows_ND, self.sum_KC[:, :-1].double(), self.sum_KC[:, -1].double(), self.scale_N
+
+
+def no_gradients(parts: Affinity, needs: Sequence[bool]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Zeros of the shapes and dtypes that ``ScoreGradients.found`` has."""
+    of_rows, of_codes, of_scales = needs
+    scale = parts.table.new_empty(0) if parts.scale is None else parts.scale
+    return (
+        parts.rows.new_zeros(parts.rows.shape if of_rows else (0, 0)),
+        parts.table.new_zeros(parts.table.shape if of_codes else (0, 0)),
+        parts.bias.new_zeros(parts.bias.shape if of_codes else (0,)),
+        scale.new_zeros(scale.shape if of_scales else (0,)),
+    )
+
+
+def wanted(found: Sequence[Tensor], needs: Sequence[bool]) -> tuple[Tensor | None, ...]:
+    """``found`` as gradients of the fields of ``Affinity``, None where not wanted."""
+    of_rows, of_codes, of_scales = needs
+    rows, table, bias, scale = found
+    codes = (table, bias) if of_codes else (None, None)
+    return rows if of_rows else None, *codes, None, scale if of_scales else None, None
+
+
+def needed(ctx: Any) -> list[bool]:
+    """Whether rows, codes and scales want gradients, of an op whose last arguments are the fields of ``Affinity``."""
+    rows, table, bias, _, scale, _ = ctx.needs_input_grad[-6:]
+    return [rows, table or bias, scale]
 
 
 def _through_unit(x_ND: Tensor, unit_ND: Tensor, slope_ND: Tensor) -> Tensor:

@@ -6,66 +6,121 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from vqkit.functional.affinity import Affinity, ScoreBlocks, ScoreGradients, exponentials_
+from vqkit.functional.affinity import (
+    PARTS,
+    Affinity,
+    ScoreBlocks,
+    ScoreGradients,
+    exponentials_,
+    needed,
+    no_gradients,
+    wanted,
+)
 from vqkit.functional.lookup import take
 from vqkit.functional.pair_noise import PairNoise, noise_seed
 
 
-class _Mixtures(torch.autograd.Function):
-    """y = softmax((s + g)/τ)·E, of each row.
-
-    Backward. With p the softmax and r the gradient of y: ∂L/∂s_k = p_k (r·e_k − r·y)/τ, and E gets Σ_n p_n rᵀ_n. The
-    table is taken less its mean, which y gets back, so r·e_k − r·y is a difference of small numbers.
+@torch.library.custom_op(
+    "vqkit::softmax_mixtures",
+    mutates_args=(),
+    schema=f"(Tensor centred, Tensor temperature, Tensor? seed, {PARTS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+)
+def _mixtures(
+    centred_KD: Tensor,
+    temperature: Tensor,
+    seed: Tensor | None,
+    *parts: Any,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """y = softmax((s + g)/τ)·E (N, D) float32 and its largest term (N,); and of every row what backward needs, (N,)
+    each: the largest score, then after noise and temperature the largest again, and the sum of exponentials.
     """
+    with torch.autocast(centred_KD.device.type, enabled=False):
+        blocks = ScoreBlocks(Affinity(*parts))
+        score_NK, noise = blocks.buffer(), None if seed is None else blocks.noise(seed)
+        soft_ND = centred_KD.new_empty(blocks.rows, centred_KD.shape[1])
+        index_N = torch.empty(blocks.rows, dtype=torch.int64, device=soft_ND.device)
+        level_N = blocks.level()
+        peak_N, total_N = soft_ND.new_empty(blocks.rows), soft_ND.new_empty(blocks.rows)
+        for part in blocks.slices():
+            score_nK, level_N[part] = blocks.relative(part, score_NK)
+            _warm(score_nK, noise, part, temperature)
+            peak_N[part], index_N[part] = score_nK.max(1)
+            p_nK = exponentials_(score_nK.sub_(peak_N[part, None]))
+            total_N[part] = p_nK.sum(1)
+            soft_ND[part] = torch.mm(p_nK, centred_KD) / total_N[part, None]
+    return soft_ND, index_N, level_N, peak_N, total_N
 
-    @staticmethod
-    def forward(
-        ctx: Any, codes_KD: Tensor, temperature: Tensor, seed: Tensor | None, *parts: Any
-    ) -> tuple[Tensor, Tensor]:
-        with torch.no_grad(), torch.autocast(codes_KD.device.type, enabled=False):
-            blocks, mean_D = ScoreBlocks(Affinity(*parts)), codes_KD.double().mean(0)
-            centred_KD = (codes_KD - mean_D).float()
-            score_NK, noise = blocks.buffer(), None if seed is None else blocks.noise(seed)
-            soft_ND = centred_KD.new_empty(blocks.rows, codes_KD.shape[1])
-            index_N = torch.empty(blocks.rows, dtype=torch.int64, device=soft_ND.device)
-            level_N = blocks.exact_NK.new_empty(blocks.rows)  # the largest score
-            peak_N, total_N = soft_ND.new_empty(blocks.rows), soft_ND.new_empty(blocks.rows)
-            for part in blocks.slices():
-                score_nK, level_N[part] = blocks.relative(part, score_NK)
-                _warm(score_nK, noise, part, temperature)
-                peak_N[part], index_N[part] = score_nK.max(1)
-                p_nK = exponentials_(score_nK.sub_(peak_N[part, None]))
-                total_N[part] = p_nK.sum(1)
-                soft_ND[part] = torch.mm(p_nK, centred_KD) / total_N[part, None]
-        ctx.unit, ctx.dtype = blocks.parts.unit, codes_KD.dtype
-        ctx.save_for_backward(centred_KD, temperature, seed, soft_ND, level_N, peak_N, total_N, *blocks.parts.tensors)
-        ctx.mark_non_differentiable(index_N)
-        return (soft_ND + mean_D).float(), index_N
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, slope_ND: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        centred_KD, temperature, seed, soft_ND, level_N, peak_N, total_N, *saved = ctx.saved_tensors
-        rows_ND, table_KD, bias_K, centre_D, scale_N = saved
-        of_codes, _, _, rows, table, bias, _, scale, _ = ctx.needs_input_grad
-        with torch.autocast(slope_ND.device.type, enabled=False):
-            blocks = ScoreBlocks(Affinity(rows_ND, table_KD, bias_K, centre_D, scale_N, ctx.unit))
-            found = ScoreGradients(blocks, rows, scale, table or bias)
-            p_NK, back_NK, noise = blocks.buffer(), blocks.buffer(), None if seed is None else blocks.noise(seed)
-            sum_KD = torch.zeros_like(centred_KD) if of_codes else None
-            for part in blocks.slices():
-                exact_nK = blocks.scores(part, level_N)
-                p_nK = _warm(p_NK[: exact_nK.shape[0]].copy_(exact_nK), noise, part, temperature)
-                exponentials_(p_nK.sub_(peak_N[part, None]))  # times total: the rows' weights divide by it
-                if sum_KD is not None:
-                    torch.addmm(sum_KD, p_nK.t(), slope_ND[part] / total_N[part, None], out=sum_KD)
-                back_nK = torch.mm(slope_ND[part], centred_KD.t(), out=back_NK[: exact_nK.shape[0]])
-                back_nK.sub_((slope_ND[part] * soft_ND[part]).sum(1, keepdim=True)).mul_(p_nK)
-                found.add_(part, back_nK, 1 / (total_N[part] * temperature))
-        of_table = None if sum_KD is None else sum_KD.to(ctx.dtype)
-        return of_table, None, None, *found.of_parts()
+@torch.library.custom_op(
+    "vqkit::softmax_mixtures_backward",
+    mutates_args=(),
+    schema="(Tensor slope, Tensor soft, Tensor level, Tensor peak, Tensor total, bool[] needs, bool of_codes, "
+    f"Tensor centred, Tensor temperature, Tensor? seed, {PARTS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+)
+def _mixtures_backward(
+    slope_ND: Tensor,
+    soft_ND: Tensor,
+    level_N: Tensor,
+    peak_N: Tensor,
+    total_N: Tensor,
+    needs: list[bool],
+    of_codes: bool,
+    centred_KD: Tensor,
+    temperature: Tensor,
+    seed: Tensor | None,
+    *parts: Any,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """With p the softmax and r the gradient of y: ∂L/∂s_k = p_k (r·e_k − r·y)/τ, and E gets Σ_n p_n rᵀ_n."""
+    with torch.autocast(slope_ND.device.type, enabled=False):
+        blocks = ScoreBlocks(Affinity(*parts))
+        gradients = ScoreGradients(blocks, needs)
+        p_NK, back_NK, noise = blocks.buffer(), blocks.buffer(), None if seed is None else blocks.noise(seed)
+        sum_KD = centred_KD.new_zeros(centred_KD.shape if of_codes else (0, 0))
+        for part in blocks.slices():
+            exact_nK, slope_nD = blocks.scores(part, level_N[part]), slope_ND[part]
+            p_nK = _warm(p_NK[: exact_nK.shape[0]].copy_(exact_nK), noise, part, temperature)
+            exponentials_(p_nK.sub_(peak_N[part, None]))  # times total: the rows' weights divide by it
+            if of_codes:
+                torch.addmm(sum_KD, p_nK.t(), slope_nD / total_N[part, None], out=sum_KD)
+            if any(needs):
+                back_nK = torch.mm(slope_nD, centred_KD.t(), out=back_NK[: exact_nK.shape[0]])
+                back_nK.sub_((slope_nD * soft_ND[part]).sum(1, keepdim=True)).mul_(p_nK)
+                gradients.add_(part, back_nK, 1 / (total_N[part] * temperature))
+    return sum_KD, *gradients.found()
+
+
+@_mixtures.register_fake
+def _(centred_KD: Tensor, temperature: Tensor, seed: Tensor | None, rows_ND: Tensor, table_KD: Tensor, *_: Any) -> Any:  # noqa: ARG001
+    N = rows_ND.shape[0]
+    index_N = torch.empty(N, dtype=torch.int64, device=centred_KD.device)
+    soft_ND, row_N = centred_KD.new_empty(N, centred_KD.shape[1]), centred_KD.new_empty(N)
+    return soft_ND, index_N, table_KD.new_empty(N), row_N, torch.empty_like(row_N)
+
+
+@_mixtures_backward.register_fake
+def _(*given: Any) -> Any:
+    needs, of_codes, centred_KD = given[5:8]
+    codes = centred_KD.new_empty(centred_KD.shape if of_codes else (0, 0))
+    return codes, *no_gradients(Affinity(*given[10:]), needs)
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *tensors, ctx.unit = inputs
+    soft_ND, index_N, *saved = output
+    ctx.mark_non_differentiable(index_N, *saved)
+    ctx.save_for_backward(soft_ND, *saved, *tensors)
+
+
+def _backward(ctx: Any, slope_ND: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    soft_ND, level_N, peak_N, total_N, *tensors = ctx.saved_tensors
+    needs, of_codes = needed(ctx), ctx.needs_input_grad[0]
+    rows = (soft_ND, level_N, peak_N, total_N)
+    codes, *found = _mixtures_backward(slope_ND, *rows, needs, of_codes, *tensors, ctx.unit)
+    return codes if of_codes else None, None, None, *wanted(found, needs)
+
+
+_mixtures.register_autograd(_backward, setup_context=_remember)
 
 
 def _warm(scores_NK: Tensor, noise: PairNoise | None, part: slice, temperature: Tensor) -> Tensor:
@@ -101,7 +156,10 @@ def mixtures(
     """
     temperature = torch.as_tensor(temperature, dtype=torch.float32, device=codes_KD.device).detach()
     seed = noise_seed(codes_KD) if noise else None
-    return _Mixtures.apply(codes_KD, temperature, seed, *scores)  # pyright: ignore[reportReturnType]
+    # Less its mean, so that differences of its products are differences of small numbers.
+    mean_D = codes_KD.detach().double().mean(0)
+    soft_ND, index_N, *_ = _mixtures((codes_KD - mean_D).float(), temperature, seed, *scores)
+    return (soft_ND + mean_D).float(), index_N
 
 
 def one_hot_straight_through(codes_KD: Tensor, indices_N: Tensor, soft_ND: Tensor) -> Tensor:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from vqkit.functional.affinity import ScoreBlocks, affinity
+from vqkit.functional.affinity import PARTS, Affinity, ScoreBlocks, affinity
 from vqkit.functional.nearest import search
 
 
@@ -44,20 +46,38 @@ def drawn_rows(
     >>> drawn_rows(torch.tensor([[0.0]]), x, every, numbers, torch.tensor(0))[0]
     tensor([[0.5000]])
     """
-    x_ND = torch.where(valid_N[:, None], x_ND, 0)
-    blocks = ScoreBlocks(affinity(x_ND, codes_KD, "euclidean"))
-    noise = blocks.noise(seed, positions_N)
-    # What affinities leave out, a number a row, tells rows apart.
-    length_N = (x_ND - blocks.parts.centre).square().sum(1)
-    shift_N = torch.where(valid_N, length_N, torch.inf)
-    best_K = torch.full_like(blocks.parts.bias, -torch.inf)
-    index_K = torch.zeros_like(best_K, dtype=torch.int64)
-    for part in blocks.slices():
-        top = noise.add_to_(blocks.scores(part, shift_N), part).max(0)
-        better_K = top.values > best_K
-        index_K = torch.where(better_K, top.indices + part.start, index_K)
-        best_K = torch.where(better_K, top.values, best_K)
     if x_ND.shape[0] == 0:
-        return codes_KD.clone(), best_K
+        return codes_KD.clone(), torch.full_like(codes_KD[:, 0], -torch.inf, dtype=torch.float64)
+    x_ND = torch.where(valid_N[:, None], x_ND, 0)
+    index_K, best_K = _drawn(seed, positions_N, valid_N, *affinity(x_ND, codes_KD, "euclidean"))
     rows_KD = x_ND[index_K].to(codes_KD.dtype)
     return torch.where((best_K > -torch.inf)[:, None], rows_KD, codes_KD), best_K
+
+
+@torch.library.custom_op(
+    "vqkit::drawn_rows",
+    mutates_args=(),
+    schema=f"(Tensor seed, Tensor positions, Tensor valid, {PARTS}) -> (Tensor, Tensor)",
+)
+def _drawn(seed: Tensor, positions_N: Tensor, valid_N: Tensor, *parts: Any) -> tuple[Tensor, Tensor]:
+    """Of each code the number of the row of most score and luck, and their sum: (K,) int64 and float64."""
+    with torch.autocast(seed.device.type, enabled=False):
+        blocks = ScoreBlocks(Affinity(*parts))
+        noise = blocks.noise(seed, positions_N)
+        best_K = torch.full_like(blocks.parts.bias, -torch.inf)
+        index_K = torch.zeros_like(best_K, dtype=torch.int64)
+        for part in blocks.slices():
+            # What affinities leave out, a number a row, tells rows apart.
+            length_n = (blocks.parts.rows[part] - blocks.parts.centre).square().sum(1)
+            shift_n = torch.where(valid_N[part], length_n, torch.inf)
+            top = noise.add_to_(blocks.scores(part, shift_n), part).max(0)
+            better_K = top.values > best_K
+            index_K = torch.where(better_K, top.indices + part.start, index_K)
+            best_K = torch.where(better_K, top.values, best_K)
+    return index_K, best_K
+
+
+@_drawn.register_fake
+def _(seed: Tensor, positions_N: Tensor, valid_N: Tensor, rows_ND: Tensor, table_KD: Tensor, *_: Any) -> Any:  # noqa: ARG001
+    best_K = table_KD.new_empty(table_KD.shape[0])
+    return torch.empty_like(best_K, dtype=torch.int64), best_K

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from vqkit.errors import bad_value
-from vqkit.functional.affinity import ScoreBlocks, affinity
+from vqkit.functional.affinity import PARTS, Affinity, ScoreBlocks, affinity
 from vqkit.functional.lookup import take
 from vqkit.functional.nearest import METRICS, nearest
 from vqkit.functional.pair_noise import noise_seed
@@ -40,14 +42,24 @@ def sample_codes(x: Tensor, codebook: Tensor, temperature: float = 1.0, *, metri
         tensor([0, 0, 0])
     """
     _check(x, codebook, temperature, metric)
-    indices = torch.empty(x.shape[0], dtype=torch.int64, device=x.device)
-    with torch.autocast(x.device.type, enabled=False):
-        blocks = ScoreBlocks(affinity(x, codebook, metric, temperature))
-        score_NK, noise = blocks.buffer(), blocks.noise(noise_seed(x))
+    return _draws(noise_seed(x), *affinity(x, codebook, metric, temperature))
+
+
+@torch.library.custom_op("vqkit::softmax_draws", mutates_args=(), schema=f"(Tensor seed, {PARTS}) -> Tensor")
+def _draws(seed: Tensor, *parts: Any) -> Tensor:
+    """The code of largest score and noise: (N,) int64."""
+    with torch.autocast(seed.device.type, enabled=False):
+        blocks = ScoreBlocks(Affinity(*parts))
+        score_NK, noise = blocks.buffer(), blocks.noise(seed)
+        index_N = blocks.level().long()
         for part in blocks.slices():
-            score_nK, _ = blocks.relative(part, score_NK)
-            indices[part] = noise.add_to_(score_nK, part).max(1).indices
-    return indices
+            index_N[part] = noise.add_to_(blocks.relative(part, score_NK)[0], part).max(1).indices
+    return index_N
+
+
+@_draws.register_fake
+def _(seed: Tensor, rows_ND: Tensor, *_: Any) -> Tensor:
+    return seed.new_empty(rows_ND.shape[0])
 
 
 def gumbel_straight_through(
