@@ -27,10 +27,7 @@ from vqkit.functional.pair_noise import PairNoise, noise_seed
     schema=f"(Tensor centred, Tensor temperature, Tensor? seed, {PARTS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
 def _mixtures(
-    centred_KD: Tensor,
-    temperature: Tensor,
-    seed: Tensor | None,
-    *parts: Any,
+    centred_KD: Tensor, temperature: Tensor, seed: Tensor | None, *parts: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """y = softmax((s + g)/τ)·E (N, D) float32 and its largest term (N,); and of every row what backward needs, (N,)
     each: the largest score, then after noise and temperature the largest again, and the sum of exponentials.
@@ -159,7 +156,7 @@ def mixtures(
     # Less its mean, so that differences of its products are differences of small numbers.
     mean_D = codes_KD.detach().double().mean(0)
     soft_ND, index_N, *_ = _mixtures((codes_KD - mean_D).float(), temperature, seed, *scores)
-    return (soft_ND + mean_D).float(), index_N
+    return soft_ND + mean_D.float(), index_N
 
 
 def one_hot_straight_through(codes_KD: Tensor, indices_N: Tensor, soft_ND: Tensor) -> Tensor:

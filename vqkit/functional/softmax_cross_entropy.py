@@ -20,14 +20,9 @@ from vqkit.functional.affinity import (
 
 
 @torch.library.custom_op(
-    "vqkit::softmax_cross_entropy",
-    mutates_args=(),
-    schema=f"(Tensor indices, {PARTS}) -> (Tensor, Tensor)",
+    "vqkit::softmax_cross_entropy", mutates_args=(), schema=f"(Tensor indices, {PARTS}) -> (Tensor, Tensor)"
 )
-def _cross_entropy(
-    indices_N: Tensor,
-    *parts: Any,
-) -> tuple[Tensor, Tensor]:
+def _cross_entropy(indices_N: Tensor, *parts: Any) -> tuple[Tensor, Tensor]:
     """−ln p_n(index) of every row, zero for index −1, and ln Z_n: (N,) float64."""
     with torch.autocast(indices_N.device.type, enabled=False):
         blocks = ScoreBlocks(Affinity(*parts))
@@ -49,11 +44,7 @@ def _cross_entropy(
     schema=f"(Tensor slope, Tensor level, bool[] needs, Tensor indices, {PARTS}) -> (Tensor, Tensor, Tensor, Tensor)",
 )
 def _cross_entropy_backward(
-    slope_N: Tensor,
-    level_N: Tensor,
-    needs: list[bool],
-    indices_N: Tensor,
-    *parts: Any,
+    slope_N: Tensor, level_N: Tensor, needs: list[bool], indices_N: Tensor, *parts: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The gradient of −ln p_i is p − onehot(i). Its entry at i is made as minus the sum of the others: of a sure row
     p_i − 1 would round to zero.

@@ -35,11 +35,7 @@ class Entropies(NamedTuple):
     mutates_args=(),
     schema=f"(Tensor weight, bool with_rows, {PARTS}) -> (Tensor, Tensor, Tensor)",
 )
-def _masses(
-    weight_N: Tensor,
-    with_rows: bool,
-    *parts: Any,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _masses(weight_N: Tensor, with_rows: bool, *parts: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Σ w_n p_n (K,), and of every row H(p_n) (zero unless asked for) and ln Z_n, (N,): float64; p = softmax(s)."""
     with torch.autocast(weight_N.device.type, enabled=False):
         blocks = ScoreBlocks(Affinity(*parts))
