@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.memory import ALL, BINARY, added
 
-SIZE = 8192  # rows and codes: 256 MiB of float32
+SIZE = 16_384  # rows and codes: 1 GiB of float32
 
 
 @pytest.mark.parametrize("case", [case for case in ALL if case not in BINARY])
