@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from vqkit.errors import ArgumentError
 from vqkit.functional import code_entropies, index_backpropagation
 from vqkit.functional import logits as logits_module
+from vqkit.functional.affinity import affinity, linear_affinity
 from vqkit.functional.logits import code_logits
 from vqkit.functional.relaxed import mixtures
 
@@ -31,7 +32,7 @@ def products(x, codes):
 @pytest.mark.parametrize("temperature", [0.5, torch.tensor(2.0)])
 def test_a_mixture_without_noise_is_the_softmax_of_all_scores(temperature):
     x, codes = data()
-    soft, index = mixtures(products, [x], [codes], codes, temperature, noise=False)
+    soft, index = mixtures(affinity(x, codes, "dot"), codes, temperature, noise=False)
     expected = (products(x, codes) / temperature).softmax(1) @ codes
     torch.testing.assert_close(soft, expected)
     assert torch.equal(index, products(x, codes).argmax(1))
@@ -47,7 +48,7 @@ def test_the_largest_term_is_drawn_from_the_softmax_and_carries_the_mixture_as_t
     torch.manual_seed(0)
     scores = torch.tensor([0.0, 1.0, -0.5])
     codes = torch.tensor([[0.0], [1.0], [2.0]])
-    soft, index = mixtures(lambda x: scores.expand(len(x), 3), [torch.zeros(6000, 1)], [], codes, 1e-3)
+    soft, index = mixtures(linear_affinity(torch.zeros(6000, 1), torch.zeros(3, 1), scores), codes, 1e-3)
     share = torch.bincount(index, minlength=3) / 6000
     torch.testing.assert_close(share, scores.softmax(0), rtol=0, atol=0.03)
     assert ((soft - codes[index]).abs() < 1e-3).float().mean() > 0.98

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from vqkit import GumbelQuantize
 from vqkit.codebook import KMeansInit, Normal, accumulating
 from vqkit.errors import VqkitError
-from vqkit.functional.logits import gumbel_noise
+from vqkit.functional.pair_noise import noise_seed, pair_noise
 from vqkit.quantizers import build
 
 
@@ -27,10 +27,11 @@ def test_outputs_losses_and_gradients_are_those_of_the_dense_formula(hard: bool,
 
     torch.manual_seed(7)
     logits = gumbel.to_logits(x).reshape(40, 2, 10)
+    noise = [pair_noise(noise_seed(x), 40, 10) for _ in range(2)]
     tables = gumbel.book.vectors.expand(2, -1, -1)
     values, indices = [], []
     for g in range(2):
-        soft = ((logits[:, g] + gumbel_noise(logits[:, g])) / 0.7).softmax(1)
+        soft = ((logits[:, g] + noise[g]) / 0.7).softmax(1)
         index = soft.argmax(1) if hard else logits[:, g].argmax(1)
         weights = F.one_hot(index, 10) + soft - soft.detach() if hard else soft
         values.append(weights @ tables[g])

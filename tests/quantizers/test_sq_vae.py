@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from vqkit import SQVAE, codebook_warmup
 from vqkit.codebook import Normal
 from vqkit.errors import ArgumentError, VqkitError
-from vqkit.functional.logits import gumbel_noise
+from vqkit.functional.pair_noise import noise_seed, pair_noise
 from vqkit.quantizers import build
 
 
@@ -33,7 +33,7 @@ def test_outputs_losses_and_gradients_are_those_of_the_dense_formula(distributio
         scores = -rho[:, None] / 2 * (rows[:, None] - codes).square().sum(-1)
     else:
         scores = rho[:, None] * (rows @ codes.t())
-    y = ((scores + gumbel_noise(scores)) / 0.6).softmax(1) @ codes
+    y = ((scores + pair_noise(noise_seed(x), *scores.shape)) / 0.6).softmax(1) @ codes
     p = scores.softmax(1)
     offset = (rows - y).square() / 2 if gaussian else rows * (rows - y)
     loss = (rho[:, None] * offset).sum(1).mean() - torch.special.entr(p).sum(1).mean()

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from vqkit.codebook.stats import NONE, BatchStats, Candidates, random_rows
 from vqkit.errors import ArgumentError
-from vqkit.functional.hashing import hashed_normal, hashed_uniform
-from vqkit.functional.logits import row_blocks, squared_distances
+from vqkit.functional.hashing import hashed_normal
+from vqkit.functional.row_anchors import closest_rows, drawn_rows
 from vqkit.shapes import check_choice, check_int, check_number
 
 if TYPE_CHECKING:
@@ -195,28 +195,13 @@ class OnlineClustering:
         if self.anchor == "random":
             return replace(random_rows(rows, valid, positions, book.clock, book.size), per_code=False)
         codes = book.codes().detach()
-        heads = [self._best(book.clock, codes[h], rows[h], valid[h], positions[h]) for h in range(book.heads)]
+        heads = []
+        for code_KD, row_ND, counted_N, position_N in zip(codes, rows, valid, positions, strict=True):
+            if self.anchor == "closest":
+                heads.append(closest_rows(code_KD, row_ND, counted_N))
+            else:
+                heads.append(drawn_rows(code_KD, row_ND, counted_N, position_N, book.clock))
         return Candidates(torch.stack([r for r, _ in heads]), torch.stack([s for _, s in heads]), per_code=True)
-
-    def _best(
-        self, clock: Tensor, codes: Tensor, rows: Tensor, valid: Tensor, positions: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """For every code the row of highest score: −|x − e|², plus Gumbel noise when drawn by probability."""
-        size = codes.shape[0]
-        number = torch.arange(size, device=rows.device)
-        best_score = torch.full((size,), NONE, dtype=torch.float64, device=rows.device)
-        best_row = codes.clone()
-        for block in row_blocks(rows.shape[0], size):
-            score = -squared_distances(rows[block], codes)
-            if self.anchor == "probability":
-                chance = hashed_uniform(clock, positions[block][:, None] * size + number)
-                score = score - (-chance.log()).log()
-            score = torch.where(valid[block][:, None], score, NONE)
-            top = score.max(0)
-            better = top.values > best_score
-            best_row = torch.where(better[:, None], rows[block][top.indices].to(best_row.dtype), best_row)
-            best_score = torch.where(better, top.values, best_score)
-        return best_row, best_score
 
     def step_(self, book: Codebook, stats: BatchStats) -> None:
         share = stats.counts / stats.rows[:, None].clamp(min=1)

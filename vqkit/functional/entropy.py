@@ -69,16 +69,8 @@ def bit_entropy(logits: Tensor) -> Tensor:
     return _BitEntropy.apply(check_float("logits", logits))  # pyright: ignore[reportReturnType]
 
 
-def code_probabilities(logits: Tensor) -> Tensor:
-    """The probability of every code, Π σ(±ℓ): (..., d) to (..., 2^d), codes by index, first bit most significant.
-
-    What is below ε² of the dtype is set to zero: beside one it is nothing, and as a subnormal it would cost dearly.
-
-    >>> import torch
-    >>> code_probabilities(torch.tensor([0.0, torch.inf]))
-    tensor([0.0000, 0.5000, 0.0000, 0.5000])
-    """
-    check_shape("logits", check_float("logits", logits), ("...", "d"))
+def _table(logits: Tensor) -> Tensor:
+    """``code_probabilities``, without a gradient."""
     least = torch.finfo(logits.dtype).eps ** 2
     bits = F.threshold(torch.sigmoid(torch.stack([-logits, logits], -1)), least, 0)
     table = logits.new_ones(*logits.shape[:-1], 1)
@@ -89,7 +81,7 @@ def code_probabilities(logits: Tensor) -> Tensor:
 
 
 def _through_table(logits: Tensor, table: Tensor, slope: Tensor) -> Tensor:
-    """The gradient at the logits (H, n, k) of a table of ``code_probabilities`` (H, n, 2^k) that has gradient
+    """The gradient at the logits (..., k) of a table of ``code_probabilities`` (..., 2^k) that has gradient
     ``slope``.
 
     A code's probability has slope p·(1 − σ(ℓ)) where its bit is one and −p·σ(ℓ) where not. The two sums are kept
@@ -99,6 +91,34 @@ def _through_table(logits: Tensor, table: Tensor, slope: Tensor) -> Tensor:
     bits = unpack_bits(torch.arange(table.shape[-1], device=table.device), logits.shape[-1]).to(table.dtype)
     ones, zeros = (part @ torch.cat([bits, 1 - bits], 1)).chunk(2, -1)
     return torch.sigmoid(-logits) * ones - torch.sigmoid(logits) * zeros
+
+
+class _Probabilities(torch.autograd.Function):
+    """The table is made again in backward, not kept with all its halves."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor) -> Tensor:
+        ctx.save_for_backward(logits)
+        return _table(logits)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (logits,) = ctx.saved_tensors
+        with torch.autocast(slope.device.type, enabled=False):
+            return _through_table(logits, _table(logits), slope)
+
+
+def code_probabilities(logits: Tensor) -> Tensor:
+    """The probability of every code, Π σ(±ℓ): (..., d) to (..., 2^d), codes by index, first bit most significant.
+
+    What is below ε² of the dtype is set to zero: beside one it is nothing, and as a subnormal it would cost dearly.
+
+    >>> import torch
+    >>> code_probabilities(torch.tensor([0.0, torch.inf]))
+    tensor([0.0000, 0.5000, 0.0000, 0.5000])
+    """
+    check_shape("logits", check_float("logits", logits), ("...", "d"))
+    return _Probabilities.apply(logits)  # pyright: ignore[reportReturnType]
 
 
 class _CodeMass(torch.autograd.Function):
@@ -118,8 +138,8 @@ class _CodeMass(torch.autograd.Function):
         mass = logits_HNd.new_zeros(H, 2**half, 2 ** (d - half))
         with torch.autocast(mass.device.type, enabled=False):
             for rows in blocks:
-                first = code_probabilities(logits_HNd[:, rows, :half]) * weight_N[rows, None]
-                second = code_probabilities(logits_HNd[:, rows, half:])
+                first = _table(logits_HNd[:, rows, :half]) * weight_N[rows, None]
+                second = _table(logits_HNd[:, rows, half:])
                 mass.baddbmm_(first.mT, second)
         mass_HK = mass.flatten(1)
         ctx.save_for_backward(logits_HNd, weight_N, mass_HK)
@@ -137,8 +157,8 @@ class _CodeMass(torch.autograd.Function):
         with torch.autocast(grad.device.type, enabled=False):
             for rows in blocks:
                 logits = logits_HNd[:, rows]
-                first = code_probabilities(logits[..., :half]) * weight_N[rows, None]
-                second = code_probabilities(logits[..., half:])
+                first = _table(logits[..., :half]) * weight_N[rows, None]
+                second = _table(logits[..., half:])
                 if half:
                     out[:, rows, :half] = _through_table(logits[..., :half], first, second @ slope.mT)
                 out[:, rows, half:] = _through_table(logits[..., half:], second, first @ slope)

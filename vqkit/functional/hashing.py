@@ -21,6 +21,14 @@ def _mix(value: Tensor) -> Tensor:
     return value ^ (value >> 16)
 
 
+def hashed_bits(seed: Tensor, position: Tensor, stream: int = 0) -> Tensor:
+    """32 random bits as an int64, one per ``position`` (int64, any shape); ``seed`` is a 0-dim int64 tensor."""
+    key = _mix(_mix((seed + 0x9E3779B9 * (stream + 1)) & _MASK) ^ ((position >> 32) & _MASK))
+    bits = _mix((position ^ key) & _MASK)
+    # A second pass keyed anew: one pass of the finaliser alone is a bijection and so never repeats a number.
+    return _mix((bits + key + 0x6A09E667) & _MASK)
+
+
 def hashed_uniform(seed: Tensor, position: Tensor, stream: int = 0) -> Tensor:
     """Uniform float64 in (0, 1), one per ``position`` (int64, any shape); ``seed`` is a 0-dim int64 tensor.
 
@@ -29,11 +37,7 @@ def hashed_uniform(seed: Tensor, position: Tensor, stream: int = 0) -> Tensor:
     >>> bool((u > 0).all() and (u < 1).all()), round(u.mean().item(), 1)
     (True, 0.5)
     """
-    key = _mix(_mix((seed + 0x9E3779B9 * (stream + 1)) & _MASK) ^ ((position >> 32) & _MASK))
-    bits = _mix((position ^ key) & _MASK)
-    # A second pass keyed anew: one pass of the finaliser alone is a bijection and so never repeats a number.
-    bits = _mix((bits + key + 0x6A09E667) & _MASK)
-    return (bits.double() + 0.5) / 2**32
+    return (hashed_bits(seed, position, stream).double() + 0.5) / 2**32
 
 
 def hashed_normal(seed: Tensor, position: Tensor) -> Tensor:

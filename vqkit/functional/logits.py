@@ -1,16 +1,17 @@
-"""Scores of every code for a block of rows, differentiable, and the means to use them without holding N×K."""
+"""Scores of every code for a block of rows, and which rows make a block."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from vqkit.kernels.reference.unit import unit
 
-SCORES_PER_BLOCK = 2**21
+SCORES_PER_BLOCK = 2**17
+"""A megabyte of float64, and two of float32 halves: what a core's cache holds."""
+SCORES_PER_LAUNCH = 2**24
 
 
 def code_logits(x_ND: Tensor, codes_KD: Tensor, metric: str) -> Tensor:
@@ -29,36 +30,14 @@ def code_logits(x_ND: Tensor, codes_KD: Tensor, metric: str) -> Tensor:
         return (scores_NK - scores_NK.detach().amax(1, keepdim=True)).float()
 
 
-def squared_distances(x_ND: Tensor, codes_KD: Tensor) -> Tensor:
-    """|x − e|² of all pairs, (N, K) float64."""
-    x_ND, codes_KD = x_ND.double(), codes_KD.double()
-    return x_ND.square().sum(1, keepdim=True) + codes_KD.square().sum(1) - 2 * x_ND @ codes_KD.t()
+def rows_per_block(codes: int, like: Tensor | None = None) -> int:
+    """So many that their scores against all codes stay in cache; on a GPU (where ``like`` is) so many as fill it."""
+    scores = SCORES_PER_BLOCK if like is None or like.device.type == "cpu" else SCORES_PER_LAUNCH
+    return max(32, scores // codes)
 
 
-def row_blocks(rows: int, codes: int) -> Iterator[slice]:
-    """Slices of rows whose scores against all codes stay in cache."""
-    step = max(16, SCORES_PER_BLOCK // codes)
+def row_blocks(rows: int, codes: int, like: Tensor | None = None) -> Iterator[slice]:
+    """Slices of rows, each a block."""
+    step = rows_per_block(codes, like)
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
-
-
-def recomputed(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """``function(*inputs)`` outside autocast; its intermediates are computed again in backward, not kept.
-
-    Random numbers are drawn again alike.
-    """
-
-    def in_full_precision(*tensors: Tensor) -> Tensor:
-        with torch.autocast(tensors[0].device.type, enabled=False):
-            return function(*tensors)
-
-    if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
-        result = checkpoint(in_full_precision, *inputs, use_reentrant=False)
-        if isinstance(result, Tensor):
-            return result
-    return in_full_precision(*inputs)
-
-
-def gumbel_noise(scores: Tensor) -> Tensor:
-    """Gumbel(0, 1) noise in the shape of ``scores``; adding it before an argmax samples from softmax(scores)."""
-    return -torch.empty_like(scores).exponential_().log()

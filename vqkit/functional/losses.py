@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vqkit.errors import bad_value
+from vqkit.functional.affinity import affinity
 from vqkit.functional.counted import zero_unless
-from vqkit.functional.logits import code_logits, recomputed, row_blocks
 from vqkit.functional.nearest import METRICS
+from vqkit.functional.softmax_cross_entropy import softmax_cross_entropy
 from vqkit.functional.softmax_entropy import code_entropies
 from vqkit.kernels.reference.unit import unit
 from vqkit.shapes import check_choice, check_float, check_indices, check_int, check_number, check_shape, check_tensor
@@ -96,13 +96,7 @@ def cross_entropy_loss(
     check_choice("metric", metric, METRICS)
     check_number("temperature", temperature, 0, open_low=True)
 
-    def block(x_ND: Tensor, codes_KD: Tensor, index_N: Tensor) -> Tensor:
-        scores = code_logits(x_ND, codes_KD, metric) / temperature
-        return F.cross_entropy(scores, index_N, ignore_index=-1, reduction="sum")
-
-    total = x.new_zeros((), dtype=torch.float32)
-    for rows in row_blocks(x.shape[0], codebook.shape[0]):
-        total = total + recomputed(block, x[rows], codebook, indices[rows].long())
+    total = softmax_cross_entropy(affinity(x, codebook, metric, temperature), indices.long())
     return total / (indices >= 0).sum().clamp(min=1)
 
 
@@ -131,7 +125,7 @@ def diversity_loss(
     """
     check_number("temperature", temperature, 0, open_low=True)
     return -code_entropies(
-        x, codebook, valid, temperature=1 / temperature, metric=metric, over_ranks=over_ranks
+        x, codebook, valid, temperature=1 / temperature, metric=metric, over_ranks=over_ranks, with_rows=False
     ).overall
 
 

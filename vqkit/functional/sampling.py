@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from vqkit.errors import bad_value
-from vqkit.functional.logits import code_logits, gumbel_noise, recomputed, row_blocks
+from vqkit.functional.affinity import PARTS, Affinity, ScoreBlocks, affinity
 from vqkit.functional.lookup import take
 from vqkit.functional.nearest import METRICS, nearest
+from vqkit.functional.pair_noise import noise_seed
 from vqkit.functional.relaxed import mixtures, one_hot_straight_through
 from vqkit.shapes import check_choice, check_float, check_number, check_shape
 
@@ -39,11 +42,24 @@ def sample_codes(x: Tensor, codebook: Tensor, temperature: float = 1.0, *, metri
         tensor([0, 0, 0])
     """
     _check(x, codebook, temperature, metric)
-    indices = torch.empty(x.shape[0], dtype=torch.int64, device=x.device)
-    for rows in row_blocks(x.shape[0], codebook.shape[0]):
-        scores = code_logits(x[rows], codebook, metric) / temperature
-        indices[rows] = (scores + gumbel_noise(scores)).argmax(1)
-    return indices
+    return _draws(noise_seed(x), *affinity(x, codebook, metric, temperature))
+
+
+@torch.library.custom_op("vqkit::softmax_draws", mutates_args=(), schema=f"(Tensor seed, {PARTS}) -> Tensor")
+def _draws(seed: Tensor, *parts: Any) -> Tensor:
+    """The code of largest score and noise: (N,) int64."""
+    with torch.autocast(seed.device.type, enabled=False):
+        blocks = ScoreBlocks(Affinity(*parts))
+        score_NK, noise = blocks.buffer(), blocks.noise(seed)
+        index_N = blocks.level().long()
+        for part in blocks.slices():
+            index_N[part] = noise.add_to_(blocks.relative(part, score_NK)[0], part).max(1).indices
+    return index_N
+
+
+@_draws.register_fake
+def _(seed: Tensor, rows_ND: Tensor, *_: Any) -> Tensor:
+    return seed.new_empty(rows_ND.shape[0])
 
 
 def gumbel_straight_through(
@@ -71,24 +87,8 @@ def gumbel_straight_through(
     """
     _check(x, codebook, temperature, metric)
 
-    def block(x_ND: Tensor, codes_KD: Tensor) -> Tensor:
-        scores = code_logits(x_ND, codes_KD, metric)
-        if noise:
-            scores = scores + gumbel_noise(scores) * temperature
-        soft = (scores / temperature).softmax(1) @ codes_KD.float()
-        index = scores.argmax(1, keepdim=True)
-        # The index rides along as a last column: one recomputed block, one draw of noise.
-        return torch.cat([soft, index.to(soft.dtype)], 1)
-
-    soft_parts, index_parts = [], []
-    for rows in row_blocks(x.shape[0], codebook.shape[0]):
-        result = recomputed(block, x[rows], codebook.float())
-        soft_parts.append(result[:, :-1])
-        index_parts.append(result[:, -1].detach().long())
-    if not soft_parts:
-        return x.new_empty(0, codebook.shape[1]), torch.empty(0, dtype=torch.int64, device=x.device)
-    soft = torch.cat(soft_parts)
-    indices = torch.cat(index_parts) if noise else nearest(x, codebook, metric=metric)
+    soft, drawn = mixtures(affinity(x, codebook, metric, temperature), codebook, noise=noise)
+    indices = drawn if noise else nearest(x, codebook, metric=metric)
     hard = take(codebook.detach()[None], indices[None])[0]
     return hard + (soft - soft.detach()), indices
 
@@ -118,9 +118,6 @@ def index_backpropagation(
     """
     _check(x, codebook, temperature, metric)
 
-    def scores(x_ND: Tensor, codes_KD: Tensor) -> Tensor:
-        return code_logits(x_ND, codes_KD, metric)
-
-    soft, _ = mixtures(scores, [x], [codebook], codebook.detach(), temperature, noise=False)
+    soft, _ = mixtures(affinity(x, codebook, metric), codebook.detach(), temperature, noise=False)
     indices = nearest(x, codebook, metric=metric)
     return one_hot_straight_through(codebook, indices, soft.to(codebook.dtype)), indices

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from vqkit import functional
 from vqkit.codebook.window import UsageWindow
 from vqkit.errors import bad_value
-from vqkit.functional.logits import recomputed
 from vqkit.functional.losses import masked_mean
 from vqkit.quantizers.base import Quantizer, Step
 from vqkit.quantizers.config import registered
@@ -142,7 +141,7 @@ class BinaryMapper(Quantizer):
         loss = masked_mean(self._excess(rows), valid).float()
 
         def through(again: Tensor) -> Tensor:
-            soft = recomputed(functional.code_probabilities, _numbers(again).flip(-1))
+            soft = functional.code_probabilities(_numbers(again).flip(-1))
             return functional.straight_through(soft, one_hot.to(soft.dtype))
 
         return Step(one_hot, indices, loss, valid, through)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from vqkit.codebook import Codebook, Gradient
 from vqkit.codebook.init import Init
 from vqkit.errors import ArgumentError, bad_value
+from vqkit.functional.affinity import linear_affinity
 from vqkit.functional.logits import row_blocks
 from vqkit.functional.lookup import take
 from vqkit.functional.relaxed import mixtures, one_hot_straight_through
@@ -184,7 +185,7 @@ class GumbelQuantize(Quantizer):
         hard, noise = self.hard or not self.training, self.training and draw
         for g, (W_KD, b_K) in enumerate(self._classifiers(x_ND.dtype)):
             table = codes_GKD[g].detach() if hard else codes_GKD[g]
-            soft_ND, drawn_N = mixtures(_scores, [x_ND], [W_KD, b_K], table, tau, noise=noise)
+            soft_ND, drawn_N = mixtures(linear_affinity(x_ND, W_KD, b_K), table, tau, noise=noise)
             indices.append(drawn_N if hard and noise else chosen_NG[:, g])
             values.append(one_hot_straight_through(codes_GKD[g], indices[-1], soft_ND) if hard else soft_ND)
         return torch.cat(values, 1).to(x_ND.dtype), torch.stack(indices, 1)
@@ -195,7 +196,7 @@ class GumbelQuantize(Quantizer):
             return zero
         K, divergence, used = self.codebook_size, zero, zero
         for W_KD, b_K in self._classifiers(x_ND.dtype):
-            found = softmax_entropies(_scores, [x_ND], [W_KD, b_K], valid, K, over_ranks=self.training)
+            found = softmax_entropies(linear_affinity(x_ND, W_KD, b_K), valid, over_ranks=self.training)
             divergence = divergence + (math.log(K) - found.per_row) * valid.any()
             used = used + found.overall.exp() / K
         return self.kl_weight * divergence + self.diversity_weight * (1 - used / self.groups)

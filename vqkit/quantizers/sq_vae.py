@@ -11,8 +11,8 @@ from vqkit.codebook import Codebook, Gradient, Normal
 from vqkit.codebook.fit import place_from_rows_
 from vqkit.codebook.init import Init
 from vqkit.errors import ArgumentError
+from vqkit.functional.affinity import Affinity, affinity
 from vqkit.functional.estimators import straight_through
-from vqkit.functional.logits import code_logits
 from vqkit.functional.losses import masked_mean
 from vqkit.functional.relaxed import mixtures
 from vqkit.functional.softmax_entropy import softmax_entropies
@@ -195,8 +195,8 @@ class SQVAE(Quantizer):
         precision_N1 = self._precisions(x_ND, spread_N, valid)
         value_ND = q_ND
         if self.training:
-            inputs = [x_ND, precision_N1], [codes_KD]
-            value_ND = mixtures(self._scores, *inputs, codes_KD, self.temperature)[0].to(x_ND.dtype)
+            scores = self._scores(x_ND, precision_N1, codes_KD)
+            value_ND = mixtures(scores, codes_KD, self.temperature)[0].to(x_ND.dtype)
         elif torch.is_grad_enabled():
             value_ND = straight_through(x_ND, q_ND)
         loss = self._loss(x_ND, value_ND, precision_N1, codes_KD, valid)
@@ -213,13 +213,11 @@ class SQVAE(Quantizer):
             precision = 1 / (1 / precision + torch.where(valid, spread_N, 0))
         return precision[:, None]
 
-    def _scores(self, x_ND: Tensor, precision_N1: Tensor, codes_KD: Tensor) -> Tensor:
-        scores_NK = code_logits(x_ND, codes_KD, self.book.metric)
-        return scores_NK * (precision_N1 / 2 if self.straight else precision_N1)
+    def _scores(self, x_ND: Tensor, precision_N1: Tensor, codes_KD: Tensor) -> Affinity:
+        return affinity(x_ND, codes_KD, self.book.metric, 2.0 if self.straight else 1.0, precision_N1[:, 0])
 
     def _loss(self, x_ND: Tensor, y_ND: Tensor, precision_N1: Tensor, codes_KD: Tensor, valid: Tensor) -> Tensor:
         """Both divergences, a mean over the rows that count: () float32."""
-        rows = [x_ND, precision_N1]
-        discrete = -softmax_entropies(self._scores, rows, [codes_KD], valid, self.book.size).per_row
+        discrete = -softmax_entropies(self._scores(x_ND, precision_N1, codes_KD), valid).per_row
         offset = (x_ND - y_ND).square() / 2 if self.straight else x_ND * (x_ND - y_ND)
         return self.loss_weight * (masked_mean((precision_N1 * offset).sum(1).float(), valid) + discrete)
