@@ -18,6 +18,8 @@ _DROPOUT = {
     "quantize_dropout_rate": "rate",
 }
 _RESIDUAL = ("dropout", "beam_size", "eval_beam_size", "loss_weights")
+FLAT_STAGE_OPTIONS = ("quantize_dropout", *_DROPOUT, *_RESIDUAL)
+"""What a residual quantizer takes by flat name, beside the layout's."""
 
 
 def sorted_options(options: Mapping[str, Any], *, layout_only: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
