@@ -311,7 +311,7 @@ BAD_OPTIONS = [
     ),
     ({"dim": 8, "entropy_loss_weight": -1.0}, "entropy_loss_weight"),
     ({"dim": 8, "inv_temperature": 0}, "inv_temperature"),
-    ({"dim": 8, "channel_first": "yes"}, "channel_first: expected True, False or None"),
+    ({"dim": 8, "channel_first": "yes"}, "channel_first: expected True or False"),
     ({"dim": 8, "straight_through_activation": 3}, "straight_through_activation: expected a function"),
 ]
 

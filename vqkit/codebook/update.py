@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vqkit.errors import ArgumentError, bad_type, bad_value
 from vqkit.kernels.reference.unit import unit
-from vqkit.shapes import check_number
+from vqkit.shapes import check_flag, check_number
 
 if TYPE_CHECKING:
     from vqkit.codebook.codebook import Codebook
@@ -87,6 +87,8 @@ class EMA:
     def __post_init__(self) -> None:
         check_number("decay", self.decay, 0, 1)
         check_number("eps", self.eps, 0)
+        for name in ("debias", "manual", "hold_idle"):
+            check_flag(name, getattr(self, name))
 
     def state(self, vectors: Tensor) -> dict[str, Tensor]:
         H, K, _ = vectors.shape
@@ -188,6 +190,9 @@ class InPlace(_Stateless):
 
     optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
     manual: bool = False
+
+    def __post_init__(self) -> None:
+        check_flag("manual", self.manual)
 
     @property
     def changes_output(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -145,6 +145,14 @@ class Quantizer(nn.Module):
         values = self.decode_rows(indices_NI)
         return layout.restore(torch.where((indices_NI >= 0).any(1)[:, None], values, 0))
 
+    def get_output_from_indices(self, indices: Tensor) -> Tensor:
+        """``decode`` under the name it has beside ``get_codes_from_indices``."""
+        return self.decode(indices)
+
+    def indices_to_codes(self, indices: Tensor) -> Tensor:
+        """``decode`` under the name that quantizers without a table give it."""
+        return self.decode(indices)
+
     def _quantize(
         self, x: Tensor, mask: Tensor | None, lens: Tensor | None, freeze_codebook: bool | None = None
     ) -> Quantized:

@@ -125,7 +125,7 @@ class ImplicitVQ(VectorQuantize):
         indices_N1, layout = self.columns(indices)
         return layout.arrange(torch.where(indices_N1 >= 0, self.decode_rows(indices_N1), 0))
 
-    def step(
+    def step(  # pyright: ignore[reportIncompatibleMethodOverride] - neither draws nor targets, see step_options
         self,
         rows: Tensor,
         valid: Tensor,

@@ -19,9 +19,15 @@ from vqkit.kernels.reference.unit import unit
 from vqkit.quantizers.base import Quantizer, Step
 from vqkit.quantizers.config import registered
 from vqkit.quantizers.estimators import StraightThrough, estimate
+from vqkit.quantizers.flags import check_details
 from vqkit.quantizers.output import EntropyBreakdown, Quantized, QuantizedWithEntropies
 from vqkit.quantizers.projections import CosineLinear, OrthogonalMap, Projections
 from vqkit.shapes import check_int, check_number
+
+_DETAILS = {
+    "entropy_loss_offset": ("experimental_softplus_entropy_loss", 5.0),
+    "cosine_sim_project_in_scale": ("cosine_sim_project_in", None),
+}
 
 
 class _Made(NamedTuple):
@@ -111,8 +117,7 @@ class LFQ(Quantizer):
         given = {k: v for k, v in locals().items() if k not in ("self", "__class__") and v is not None}
         bits = bits_of(dim, codebook_size)
         inner = bits * check_int("num_codebooks", num_codebooks)
-        if not (channel_first is None or isinstance(channel_first, bool)):
-            raise bad_type("channel_first", "True, False or None", channel_first)
+        check_details(_DETAILS, given)
         super().__init__(inner if dim is None else dim, None if channel_first is None else 1 if channel_first else -1)
         self._arguments = given
         self.codebook_dim, self.codebook_size, self.num_codebooks = bits, 2**bits, num_codebooks
@@ -161,11 +166,6 @@ class LFQ(Quantizer):
     @property
     def index_sizes(self) -> tuple[int, ...]:
         return (2**self.index_bits,) * (self.codebook_dim * self.num_codebooks // self.index_bits)
-
-    @property
-    def indices_to_codes(self) -> Callable[[Tensor], Tensor]:
-        """``decode`` under its other name."""
-        return self.decode
 
     # --- forward ----------------------------------------------------------------------------------------------------
 

@@ -219,6 +219,8 @@ class VectorQuantize(Quantizer):
             ema_update_weight: scales this step's (1 − γ): a number, a tensor (K,) or (H, K), or f(sums, counts).
             accum_ema_update: keep this step's statistics for the next one. ema_update: False learns nothing this step.
         """
+        if sample_codebook_temp is not None and not self.stochastic:
+            raise bad_value("sample_codebook_temp", "None without stochastic_sample_codes", sample_codebook_temp)
         targets = None if indices is None else self._targets(indices, x)
         check_weight(ema_update_weight, (self.book.heads, self.codebook_size))
         if ema_update_weight is not None and not isinstance(self.book.update, EMA):
@@ -315,11 +317,6 @@ class VectorQuantize(Quantizer):
         """Codes before the projection out, heads side by side: (..., heads · codebook_dim), channels last."""
         indices_NI, layout = self.columns(indices)
         return layout.arrange(self.slices.merged(self.book.take(self.slices.by_slice(indices_NI))))
-
-    @property
-    def get_output_from_indices(self) -> Callable[[Tensor], Tensor]:
-        """``decode`` under its other name."""
-        return self.decode
 
     # --- the way in, the choice, the way out --------------------------------------------------------------------------
 
