@@ -97,7 +97,7 @@ class EvenlySpaced:
 
 @dataclass(frozen=True)
 class KMeansInit:
-    """The centroids of the first training batch (SoundStream, Zeghidour et al. 2021, arXiv:2107.03312, §3.3).
+    """The centroids of the first training batch (SoundStream, Zeghidour et al. 2021, arXiv:2107.03312).
 
     The batch must hold at least as many rows as there are codes; to initialise from many batches use ``fit``.
     """

@@ -63,7 +63,7 @@ class _Stateless:
 
 @dataclass(frozen=True)
 class EMA:
-    """Codes are moving averages of the rows they draw (VQ-VAE, arXiv:1711.00937, appendix A.1, eq. 6 to 8).
+    """Codes are moving averages of the rows they draw (VQ-VAE, arXiv:1711.00937).
 
     n ← γn + (1 − γ)·count, m ← γm + (1 − γ)·sum, e = m/ñ with Laplace smoothing ñ = (n + ε)/(Σn + Kε)·Σn.
 

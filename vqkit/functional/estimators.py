@@ -27,7 +27,7 @@ def _value_with_gradient_of(value: Tensor, path: Tensor) -> Tensor:
 
 
 def straight_through(x: Tensor, q: Tensor) -> Tensor:
-    """Value ``q``; the gradient goes to ``x`` unchanged (Bengio et al. 2013, arXiv:1308.3432; VQ-VAE, §3.2).
+    """Value ``q``; the gradient goes to ``x`` unchanged (Bengio et al. 2013, arXiv:1308.3432; VQ-VAE).
 
     >>> import torch
     >>> x = torch.tensor([0.3, 0.8], requires_grad=True)

@@ -31,7 +31,7 @@ _FIXED_OPTIONS: dict[str, Any] = {
 
 
 class CodeNet(nn.Module):
-    """Codes c and contexts x̂, (..., D) each, to the codes to use: c + W[c; x̂], then residual blocks (QINCo, §3.2).
+    """Codes c and contexts x̂, (..., D) each, to the codes to use: c + W[c; x̂], then residual blocks (QINCo).
 
     Begins as the identity: what adds to the code starts at zero (QINCo2, Vallaeys et al. 2025, arXiv:2501.03078).
     """

@@ -38,7 +38,7 @@ class _Made(NamedTuple):
 @registered
 class LFQ(Quantizer):
     """Lookup-free quantization: every code is a corner of {−s, s}^d, and the nearest one is the signs (Yu et al. 2023,
-    arXiv:2310.05737, §3.1).
+    arXiv:2310.05737).
 
     ``forward(x)`` returns ``quantized`` (the shape and dtype of ``x``), ``indices`` (int64 in [0, 2^d), first bit most
     significant, with a last axis of codebooks if there are several) and ``loss`` (() float32), the weighted sum of

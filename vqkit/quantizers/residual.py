@@ -57,7 +57,7 @@ class Residual(Quantizer):
     each stage's own. A stage that keeps several indices a row has them side by side: (..., Q·I).
 
     The gradient crosses all stages at once, so that straight-through gives the encoder exactly 1×. A stage's loss is
-    taken at x − sg(Σ_{j<i} qⱼ): its commitment is |x − sg(Σ_{j≤i} qⱼ)|², RQ-VAE's cumulative one (eq. 7), and reaches
+    taken at x − sg(Σ_{j<i} qⱼ): its commitment is |x − sg(Σ_{j≤i} qⱼ)|², RQ-VAE's cumulative one, and reaches
     the encoder from every stage. Stages with projections of their own (DAC) are each crossed by their own estimator.
 
     Args:

@@ -69,7 +69,7 @@ class VectorQuantize(Quantizer):
         separate_codebook_per_head: a table per head instead of one for all.
         metric: ``"euclidean"`` (default), ``"cosine"``, or ``"dot"`` for the code of largest inner product.
         unit_codes: False: with ``"cosine"``, direction chooses the code but both keep their lengths (DAC,
-            arXiv:2306.06546, §3.2).
+            arXiv:2306.06546).
         init: where codes begin, ``Uniform()`` by default.
         update: how codes learn, ``EMA(0.8)`` by default.
         revive: what becomes of dead codes, ``ReplaceRare()`` by default, None for nothing.
