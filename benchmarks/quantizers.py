@@ -84,14 +84,14 @@ class Trainee:
 
     def judged(self, test: Any) -> Row:
         """What the model makes of the test images."""
-        squared, drawn = 0.0, []
+        quantizer, squared, drawn = self.model.quantizer, 0.0, []
         with torch.no_grad():
             for rows in torch.arange(len(test)).split(1000):
                 x = test.batch(rows)
                 out = self.model.eval()(x)
                 squared += (out.reconstruction - x).square().mean().item() * len(rows)
-                drawn.append(self.model.quantizer.columns(out.indices)[0])
-        sizes = self.model.quantizer.index_sizes
+                drawn.append(quantizer.columns(out.indices.movedim(0, quantizer.batch_axis))[0])
+        sizes = quantizer.index_sizes
         counts = [count_codes(column, size) for column, size in zip(torch.cat(drawn).t(), sizes, strict=True)]
         used = statistics.mean(usage(c).item() for c in counts)
         even = statistics.mean(perplexity(c).item() / len(c) for c in counts)
@@ -111,14 +111,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--turns", type=int, default=50, help="timed steps, one by one with VectorQuantize's")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="the quantizers whose name holds this")
+    parser.add_argument("--only", nargs="+", default=[""], help="the quantizers whose name holds one of these")
     options = parser.parse_args()
     train, test = (load_images(options.data, split) for split in ("train", "test"))
     base = Trainee("VectorQuantize", train, options.seed)
     print("| quantizer | bits a code | test MSE | usage | perplexity / K | step / VectorQuantize's |")
     print("|---|---|---|---|---|---|", flush=True)
     for name in CONFIGS:
-        if options.only in name:
+        if any(part in name for part in options.only):
             trainee = Trainee(name, train, options.seed)
             for _ in range(options.steps):
                 trainee.step()
