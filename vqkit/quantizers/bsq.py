@@ -47,7 +47,7 @@ class BSQ(LFQ):
         beta: float = 0.0,
         gamma0: float = 1.0,
         gamma: float = 1.0,
-        zeta: float = 1.0,
+        zeta: float = 0.1,
         inv_temperature: float = 1.0,
         group_size: int | None = None,
         group_indices: bool = False,

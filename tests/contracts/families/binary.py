@@ -62,7 +62,7 @@ BSQ_METHODS: dict[str, Options] = {
         "beta": 0.25,
         "gamma0": 0.5,
         "gamma": 2.0,
-        "zeta": 0.1,
+        "zeta": 0.3,
         "inv_temperature": 50.0,
         "usage_window": 64,
     },
