@@ -19,7 +19,7 @@ def check_flags(annotations: Mapping[str, Any], given: Mapping[str, Any]) -> Non
     >>> check_flags({"kmeans_init": "bool"}, {"kmeans_init": "false"})
     Traceback (most recent call last):
         ...
-    vqkit.errors.ArgumentTypeError: kmeans_init: expected True or False, got 'false'
+    vqkit.errors.ArgumentTypeError: kmeans_init: expected True or False, got str 'false'
     """
     for name, value in given.items():
         if not isinstance(value, _FLAGS.get(_text(annotations.get(name)), object)):
