@@ -80,6 +80,13 @@ def check_number(
     return float(value)
 
 
+def check_flag(name: str, value: object) -> bool:
+    """Return ``value`` if it is True or False: no number, no ``"false"``, which would count as true."""
+    if not isinstance(value, bool):
+        raise bad_type(name, "True or False", value)
+    return value
+
+
 def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
     """Return ``value`` if it is one of ``choices``."""
     if value not in choices:

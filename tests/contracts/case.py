@@ -65,7 +65,7 @@ class Case:
         for step in range(steps):
             out = quantizer(self.x(100 + step))
             loss = out.quantized.square().mean() + loss_of(out)
-            if optimizer is not None:
+            if optimizer is not None and loss.requires_grad:  # a frozen table moves nothing, and x is data here
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

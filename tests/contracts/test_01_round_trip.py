@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 
@@ -15,6 +17,9 @@ def test_decode_equals_forward_in_eval(case: Case):
     out = quantizer(x)
     assert torch.equal(quantizer.decode(out.indices), out.quantized)
     assert torch.equal(quantizer.encode(x), out.indices)
+    for name in ("get_output_from_indices", "indices_to_codes"):  # methods, not properties, of every class
+        assert inspect.isfunction(inspect.getattr_static(type(quantizer), name))
+        assert torch.equal(getattr(quantizer, name)(out.indices), out.quantized)
 
 
 def test_the_training_value_is_the_code(case: Case):

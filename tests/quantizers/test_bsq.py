@@ -86,7 +86,7 @@ def test_62_bits():
 def test_it_is_spherical_lfq():
     x = rows(2, 30, 8)
     bsq = BSQ(dim=8, zeta=0.5, inv_temperature=5.0)
-    lfq = LFQ(dim=8, spherical=True, entropy_loss_weight=0.1, inv_temperature=5.0)
+    lfq = LFQ(dim=8, spherical=True, entropy_loss_weight=0.1, commitment_loss_weight=0.0, inv_temperature=5.0)
     assert all(torch.equal(a, b) for a, b in zip(bsq(x), lfq(x), strict=True))
 
 

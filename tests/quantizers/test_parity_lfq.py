@@ -13,6 +13,7 @@ import vector_quantize_pytorch as peer
 
 from vqkit import LFQ, BinaryMapper
 
+DEFAULTS = {"entropy_loss_weight": 0.1, "commitment_loss_weight": 0.0}  # theirs
 OPTIONS = {
     "plain": {"dim": 4},
     "scaled": {"dim": 4, "codebook_scale": 0.5, "diversity_gamma": 2.0, "entropy_loss_weight": 0.3},
@@ -33,7 +34,7 @@ OPTIONS = {
 
 def pair(options: dict) -> tuple[LFQ, peer.LFQ]:
     torch.manual_seed(0)
-    theirs, ours = peer.LFQ(**options), LFQ(**options)
+    theirs, ours = peer.LFQ(**options), LFQ(**{**DEFAULTS, **options})
     names = {"project_in.weight": "projections.project_in.weight", "project_in.bias": "projections.project_in.bias"}
     names |= {
         "project_out.weight": "projections.project_out.weight",
@@ -130,5 +131,5 @@ def test_the_loss_is_computed_in_eval_too():
     ours, theirs = pair({"dim": 4})
     x = torch.randn(1, 30, 4)
     expected = theirs(x)[2]
-    torch.testing.assert_close(ours.eval()(x).loss, expected)
+    torch.testing.assert_close(ours.eval()(x, 100.0).loss, expected)
     assert theirs.eval()(x)[2] == 0

@@ -6,7 +6,7 @@ import torch
 from vqkit import ProductQuantize, VectorQuantize
 from vqkit.codebook import Fixed
 from vqkit.errors import ArgumentError, VqkitError
-from vqkit.quantizers import build
+from vqkit.quantizers import Residual, build
 
 PLACED = {"update": Fixed(), "revive": None}
 
@@ -107,3 +107,19 @@ def test_bad_options_are_named(options, match):
     with pytest.raises((ValueError, TypeError), match=match) as caught:
         ProductQuantize(**{"dim": 8, "num_codebooks": 4, "codebook_size": 16, **options})
     assert isinstance(caught.value, VqkitError)
+
+
+def test_a_rotation_is_learned_as_a_stage_too():
+    x = torch.randn(600, 8, generator=torch.Generator().manual_seed(0)) @ torch.randn(8, 8)
+    errors = {}
+    for rotation in (None, "learned"):
+        stages = [VectorQuantize(8, 4), ProductQuantize(8, 4, 16, rotation=rotation)]
+        residual = Residual(stages).fit([x]).eval()
+        errors[rotation] = (residual(x).quantized - x).square().mean().item()
+        assert torch.equal(residual.decode(residual.encode(x)), residual(x).quantized)
+    assert errors["learned"] < errors[None]
+    turned = residual.members[1].slices.matrix.values
+    torch.testing.assert_close(turned @ turned.t(), torch.eye(8), atol=1e-5, rtol=0)
+    assert not torch.allclose(turned, torch.eye(8), atol=1e-2)
+    still = Residual([ProductQuantize(8, 4, 16, rotation="learned")]).fit([x], method="data").members[0]
+    assert torch.equal(still.slices.matrix.values, torch.eye(8))

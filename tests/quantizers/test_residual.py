@@ -12,8 +12,10 @@ from vqkit import GroupedResidualVQ, ResidualVQ, VectorQuantize
 from vqkit.codebook import EMA, Fixed, Gradient, KMeansInit, accumulating
 from vqkit.errors import ArgumentError, ArgumentTypeError, CodeIndexError
 from vqkit.quantizers import (
+    Grouped,
     GumbelStraightThrough,
     ImplicitVQ,
+    MultiScale,
     Residual,
     Rotation,
     SplitResidualVQ,
@@ -157,7 +159,10 @@ def test_bad_calls_are_named(call, error, match):
         (lambda: ResidualVQ(DIM, 2, (8, 16), shared_codebook=True), "shared_codebook"),
         (lambda: ResidualVQ(DIM, 2, SIZE, loss_weights=(1.0,)), "loss_weights: expected 2"),
         (lambda: ResidualVQ(DIM, 2, SIZE, quantize_dropout=True, quantize_dropout_cutoff_index=2), "cutoff_index"),
-        (lambda: ResidualVQ(DIM, 2, SIZE, quantize_dropout_multiple_of=2), "quantize_dropout: expected True"),
+        (
+            lambda: ResidualVQ(DIM, 2, SIZE, quantize_dropout_multiple_of=2),
+            "quantize_dropout_multiple_of: expected",
+        ),
         (lambda: ResidualVQ(DIM, 2, SIZE, estimator=GumbelStraightThrough()), "estimator"),
         (lambda: ResidualVQ(DIM, 2, SIZE, comitment_weight=1), "did you mean 'commitment_weight'"),
         (lambda: ResidualVQ(DIM, 2, SIZE, accept_image_fmap=True, channel_dim=1), "channel_dim"),
@@ -281,6 +286,22 @@ def test_a_frozen_beam_changes_nothing():
     before = {k: v.clone() for k, v in rvq.state_dict().items()}
     rvq(rows(), freeze_codebook=True)
     assert all(torch.equal(v, before[k]) for k, v in rvq.state_dict().items())
+
+
+def test_what_is_frozen_from_the_start_moves_no_clock():
+    for frozen in (True, False):
+        stages = [VectorQuantize(DIM, SIZE, freeze_codebook=frozen) for _ in range(3)]
+        rvq = Residual(stages, dropout=StageDropout())
+        outer, groups = Residual([rvq], dropout=StageDropout()), Grouped([rvq])
+        pyramid = MultiScale(VectorQuantize(DIM, SIZE, freeze_codebook=frozen), (1, 2), dropout=StageDropout())
+        outer(rows())
+        pyramid(torch.randn(5, DIM, 2, 2))
+        assert (outer.freeze_codebook, groups.freeze_codebook, pyramid.freeze_codebook) == (frozen, frozen, frozen)
+        clocks = [clocked.dropout.clock.item() for clocked in (rvq, outer, pyramid)]
+        assert clocks == ([0, 0, 0] if frozen else [1, 1, 1])
+    rvq(rows(), freeze_codebook=True)
+    assert rvq.dropout.clock.item() == 1
+    assert not bool(Residual([stages[0], VectorQuantize(DIM, SIZE, freeze_codebook=True)]).freeze_codebook)
 
 
 # --- shared tables ---------------------------------------------------------------------------------------------------

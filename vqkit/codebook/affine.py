@@ -1,7 +1,6 @@
 """Affine reparameterisation: the codes seen by the search are a learned or running affine image of the stored vectors.
 
-A shift of the encoder's distribution then moves all codes at once, used or not (Huh et al. 2023, arXiv:2305.08842,
-§4.1).
+A shift of the encoder's distribution then moves all codes at once, used or not (Huh et al. 2023, arXiv:2305.08842).
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ class EvenlySpaced:
 
 @dataclass(frozen=True)
 class KMeansInit:
-    """The centroids of the first training batch (SoundStream, Zeghidour et al. 2021, arXiv:2107.03312, §3.3).
+    """The centroids of the first training batch (SoundStream, Zeghidour et al. 2021, arXiv:2107.03312).
 
     The batch must hold at least as many rows as there are codes; to initialise from many batches use ``fit``.
     """
@@ -118,12 +118,16 @@ class KMeansInit:
     def initial(self, heads: int, size: int, dim: int) -> Tensor:
         return Uniform().initial(heads, size, dim)
 
-    def from_rows(self, rows: Tensor, size: int, metric: str) -> Tensor:
-        if rows.shape[0] < size:
+    def check(self, rows: int, size: int) -> None:
+        """Raise unless a first batch of so many rows can place ``size`` codes."""
+        if rows < size:
             raise ArgumentError(
-                f"init: k-means needs at least {size} rows to place {size} codes, got {rows.shape[0]} in the first "
+                f"init: k-means needs at least {size} rows to place {size} codes, got {rows} in the first "
                 "training batch; use a larger batch, fewer codes, or fit(loader)"
             )
+
+    def from_rows(self, rows: Tensor, size: int, metric: str) -> Tensor:
+        self.check(rows.shape[0], size)
         # A generator of its own: every rank draws the same seeds, and the user's random numbers stay where they were.
         generator = torch.Generator().manual_seed(0)
         found = kmeans(

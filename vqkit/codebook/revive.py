@@ -70,7 +70,7 @@ def replace_(book: Codebook, dead: Tensor, urgency: Tensor, candidates: Candidat
 @dataclass(frozen=True)
 class ReplaceStale(_FromRandomRows):
     """A code whose moving count of rows per step falls below ``threshold`` becomes a random row of the step
-    (SoundStream, §3.3).
+    (SoundStream).
 
     The threshold is absolute, so it depends on the batch size: with N rows a step and K codes the average count is N/K.
     A replaced code starts again at the threshold. ``every``: look only each so many steps.
@@ -173,7 +173,7 @@ class ReplaceUnused(_FromRandomRows):
 @dataclass(frozen=True)
 class OnlineClustering:
     """Every step each code moves towards an anchor row, the further the less it is used (CVQ-VAE, Zheng and Vedaldi
-    2023, arXiv:2307.15139, eq. 4 to 6).
+    2023, arXiv:2307.15139).
 
     With p the moving share of rows a code draws, α = exp(−10·p·K/(1 − γ) − 10⁻³) and e ← (1 − α)e + α·anchor. The
     anchor of a code is a random row, the closest row, or a row drawn with probability ∝ exp(−|x − e|²).

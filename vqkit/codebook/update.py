@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vqkit.errors import ArgumentError, bad_type, bad_value
 from vqkit.kernels.reference.unit import unit
-from vqkit.shapes import check_number
+from vqkit.shapes import check_flag, check_number
 
 if TYPE_CHECKING:
     from vqkit.codebook.codebook import Codebook
@@ -63,7 +63,7 @@ class _Stateless:
 
 @dataclass(frozen=True)
 class EMA:
-    """Codes are moving averages of the rows they draw (VQ-VAE, arXiv:1711.00937, appendix A.1, eq. 6 to 8).
+    """Codes are moving averages of the rows they draw (VQ-VAE, arXiv:1711.00937).
 
     n ← γn + (1 − γ)·count, m ← γm + (1 − γ)·sum, e = m/ñ with Laplace smoothing ñ = (n + ε)/(Σn + Kε)·Σn.
 
@@ -87,6 +87,8 @@ class EMA:
     def __post_init__(self) -> None:
         check_number("decay", self.decay, 0, 1)
         check_number("eps", self.eps, 0)
+        for name in ("debias", "manual", "hold_idle"):
+            check_flag(name, getattr(self, name))
 
     def state(self, vectors: Tensor) -> dict[str, Tensor]:
         H, K, _ = vectors.shape
@@ -188,6 +190,9 @@ class InPlace(_Stateless):
 
     optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
     manual: bool = False
+
+    def __post_init__(self) -> None:
+        check_flag("manual", self.manual)
 
     @property
     def changes_output(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]

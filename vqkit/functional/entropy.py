@@ -2,8 +2,8 @@
 
 A row x meets the codes {−s, s}^d. Softmax over their distances at inverse temperature T gives code c the probability
 ∝ exp(2T x·c) = Π exp(2T xᵢcᵢ): the bits are independent, and bit i is one with probability σ(4Ts xᵢ). All that follows
-is said in these logits ℓᵢ = 4Ts xᵢ. (Yu et al. 2023, arXiv:2310.05737, §3.1, eq. 5; the factorised form: Zhao et al.
-2024, arXiv:2406.07548, §3.2.)
+is said in these logits ℓᵢ = 4Ts xᵢ. (Yu et al. 2023, arXiv:2310.05737; the factorised form: Zhao et al.
+2024, arXiv:2406.07548.)
 """
 
 from __future__ import annotations

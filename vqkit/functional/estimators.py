@@ -52,8 +52,7 @@ class _Rotation(torch.autograd.Function):
 
 
 def straight_through(x: Tensor, q: Tensor) -> Tensor:
-    """Value ``q``, in its memory; the gradient goes to ``x`` unchanged (Bengio et al. 2013, arXiv:1308.3432; VQ-VAE,
-    §3.2).
+    """Value ``q``, in its memory; the gradient goes to ``x`` unchanged (Bengio et al. 2013, arXiv:1308.3432; VQ-VAE).
 
     >>> import torch
     >>> x = torch.tensor([0.3, 0.8], requires_grad=True)

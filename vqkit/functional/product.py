@@ -34,7 +34,7 @@ def optimised_product(
 ) -> RotatedCodes:
     """The rotation under which H codebooks of K codes lose least (OPQ, Ge et al. 2013, Optimized Product Quantization).
 
-    Begins where the slices are independent and of equal spread (``balanced_rotation``, §3.2), then alternates (§3.1):
+    Begins where the slices are independent and of equal spread (``balanced_rotation``), then alternates:
     a Lloyd step of every codebook on the slices of x·R, and R = U·Vᵀ from the singular vectors of xᵀ·decoded
     (orthogonal Procrustes, Schönemann 1966). Neither raises |x·R − decoded|².
 
@@ -67,7 +67,7 @@ def optimised_product(
 @torch.no_grad()
 def balanced_rotation(x: Tensor, num_codebooks: int) -> Tensor:
     """Principal axes dealt out so that all slices have as equal a product of variances as can be: (D, D) float32
-    (eigenvalue allocation, Ge et al. 2013, §3.2). Optimal for Gaussian rows.
+    (eigenvalue allocation, Ge et al. 2013). Optimal for Gaussian rows.
 
     Args:
         x: rows (N, D), finite. num_codebooks: slices H, a divisor of D.

@@ -132,7 +132,7 @@ def mixtures(
 ) -> tuple[Tensor, Tensor]:
     """softmax((s + g)/τ)·E for every row, with Gumbel noise g, and its largest term.
 
-    Jang et al. 2017, arXiv:1611.01144, eq. 2. The largest term is distributed as softmax(s), the mixture tends to it
+    Jang et al. 2017, arXiv:1611.01144. The largest term is distributed as softmax(s), the mixture tends to it
     as τ → 0. Scores are computed in blocks of rows and again in backward, the noise drawn again alike, so N×K is never
     held.
 

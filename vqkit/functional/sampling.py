@@ -97,7 +97,7 @@ def index_backpropagation(
     x: Tensor, codebook: Tensor, temperature: float = 1.0, *, metric: str = "dot"
 ) -> tuple[Tensor, Tensor]:
     """The best code forward; backward (onehot + p − sg(p))·E with p = softmax(x·e/τ) (IBQ, Shi et al. 2024,
-    arXiv:2412.02692, §3).
+    arXiv:2412.02692).
 
     The code that was taken gets the output's gradient, and through p so do ``x`` and all codes. Scores are computed in
     blocks and again in backward, so N×K is never held.

@@ -39,9 +39,9 @@ def _check(name: str, values: Tensor, levels: Tensor) -> None:
 def level_positions(x: Tensor, levels: Tensor, *, symmetric: bool = False, clamp: bool = False) -> Tensor:
     """Squash numbers to positions: tanh(x + s)·r + (L−1)/2, or with ``clamp`` x cut off at ±1 in place of tanh.
 
-    Without ``symmetric`` (arXiv:2309.15505, appendix A.1) zero falls on level ⌊L/2⌋, which for even L takes a shift s,
+    Without ``symmetric`` (arXiv:2309.15505) zero falls on level ⌊L/2⌋, which for even L takes a shift s,
     and r reaches beyond the outer levels by a margin (of a quarter step at most). With ``symmetric``
-    (arXiv:2411.19842, §3.2) s = 0 and r = (L−1)/2, so −x mirrors x.
+    (arXiv:2411.19842) s = 0 and r = (L−1)/2, so −x mirrors x.
 
     Args:
         x: floating point, (..., D). levels: (D,) int64, each >= 2, and >= 3 without ``symmetric``.
@@ -150,7 +150,7 @@ def snap_to_levels(x: Tensor, levels: Tensor, *, symmetric: bool = False) -> tup
 
 
 def dither(positions: Tensor, levels: Tensor, noise: float, skip: float = 0.0, samples: int | None = None) -> Tensor:
-    """Positions to train with in place of rounded ones (Parker et al. 2024, arXiv:2411.19842, §3.2).
+    """Positions to train with in place of rounded ones (Parker et al. 2024, arXiv:2411.19842).
 
     With probability ``noise`` a position gets uniform noise of one step, p + U(−½, ½); with probability ``skip`` it is
     left as it is; else it is rounded. All stay within [0, L−1].

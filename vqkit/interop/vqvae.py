@@ -96,7 +96,7 @@ class VectorQuantizer(nn.Module):
 
 
 class VQVAE(nn.Module):
-    """Convolutions down to a grid of codes and back up (van den Oord et al. 2017, arXiv:1711.00937, §4.1).
+    """Convolutions down to a grid of codes and back up (van den Oord et al. 2017, arXiv:1711.00937).
 
     Images (B, in_channels, H, W), H and W multiples of 2^num_downsampling_layers, to reconstructions of their shape. A
     forward leaves ``encoding_indices``, ``commitment_loss`` and ``dictionary_loss`` as ``VectorQuantizer`` does. A

@@ -12,7 +12,7 @@ from vqkit.shapes import check_number
 
 def fitting_stages(sizes: Sequence[Sequence[int]], bandwidth: float, frame_rate: float) -> int:
     """How many of the first stages fit into ``bandwidth`` kbit/s at ``frame_rate`` vectors a second, log₂ K bits for
-    each of the ``sizes`` K that a stage's indices have (EnCodec, Défossez et al. 2022, arXiv:2210.13438, §3.4).
+    each of the ``sizes`` K that a stage's indices have (EnCodec, Défossez et al. 2022, arXiv:2210.13438).
 
     Raises:
         ArgumentError: not even the first does.

@@ -146,6 +146,14 @@ class Quantizer(nn.Module):
         indices_NI, layout = self.columns(indices)
         return layout.restore(zero_unless((indices_NI >= 0).any(1), self.decode_rows(indices_NI)))
 
+    def get_output_from_indices(self, indices: Tensor) -> Tensor:
+        """``decode`` under the name it has beside ``get_codes_from_indices``."""
+        return self.decode(indices)
+
+    def indices_to_codes(self, indices: Tensor) -> Tensor:
+        """``decode`` under the name that quantizers without a table give it."""
+        return self.decode(indices)
+
     def _quantize(
         self, x: Tensor, mask: Tensor | None, lens: Tensor | None, freeze_codebook: bool | None = None
     ) -> Quantized:

@@ -23,7 +23,7 @@ ONE_HOT_BITS = 16
 @registered
 class BinaryMapper(Quantizer):
     """Draw H bits from their logits and write them as a one-hot of 2^H (Fleuret 2025, The Free Transformer,
-    arXiv:2510.17558, §3.4).
+    arXiv:2510.17558).
 
     Bit b of a row is one with probability σ(ℓ_b/τ); the index is Σ 2^b bit_b, the *first* bit least significant. The
     output is as wide as there are codes, not as the input: this maps, and quantizes nothing to its neighbour.

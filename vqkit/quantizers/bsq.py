@@ -16,7 +16,7 @@ class BSQ(LFQ):
 
         β |u − sg(û)|² + ζ/T · (γ₀ H_row − γ H_batch),
 
-    H_row and H_batch the entropies of softmax(−T|u − û|²) over the 2^L codes. H_row is a sum over bits (§3.2). H_batch
+    H_row and H_batch the entropies of softmax(−T|u − û|²) over the 2^L codes. H_row is a sum over bits. H_batch
     is exact up to 24 bits, or with ``group_size`` the sum over groups of bits, an upper bound.
 
     The straight-through gradient g is taken at u, with slope 1, and then passes the normalisation: the input gets
@@ -47,7 +47,7 @@ class BSQ(LFQ):
         beta: float = 0.0,
         gamma0: float = 1.0,
         gamma: float = 1.0,
-        zeta: float = 1.0,
+        zeta: float = 0.1,
         inv_temperature: float = 1.0,
         group_size: int | None = None,
         group_indices: bool = False,

@@ -6,18 +6,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from vqkit import codebook as codebook_policies
 from vqkit.errors import ArgumentError, VqkitError, bad_type, bad_value
 from vqkit.quantizers import dither, estimators, moment_match, objectives, stage_dropout
+from vqkit.quantizers.flags import with_checked_flags
 
 _QUANTIZERS: dict[str, type] = {}
+Class = TypeVar("Class", bound=type)
 
 
-def registered(cls: type) -> type:
-    """Class decorator: make a quantizer known to ``build`` under its name."""
+def registered(cls: Class) -> Class:
+    """Class decorator: make a quantizer known to ``build`` under its name, and strict about its flags."""
     _QUANTIZERS[cls.__name__] = cls
+    for method in {"__init__", "forward"} & vars(cls).keys():
+        setattr(cls, method, with_checked_flags(vars(cls)[method]))
     return cls
 
 

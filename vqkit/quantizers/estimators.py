@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vqkit import functional
 from vqkit.errors import bad_type, bad_value
-from vqkit.shapes import check_number
+from vqkit.shapes import check_flag, check_number
 
 
 class Estimator(Protocol):
@@ -109,6 +109,7 @@ class GumbelStraightThrough:
     stochastic = False
 
     def __post_init__(self) -> None:
+        check_flag("noise", self.noise)
         check_number("temperature", self.temperature, 0, open_low=True)
 
     def __call__(self, x: Tensor, q: Tensor) -> Tensor:

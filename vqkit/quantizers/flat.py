@@ -13,7 +13,7 @@ from vqkit.codebook.affine import Affine, RunningAffine
 from vqkit.codebook.init import Init, KMeansInit, Uniform
 from vqkit.codebook.revive import ReplaceRare, ReplaceStale, Revive
 from vqkit.codebook.update import EMA, Fixed, Gradient, InPlace, Update
-from vqkit.errors import ArgumentError, ArgumentTypeError
+from vqkit.errors import ArgumentError, ArgumentTypeError, bad_value
 from vqkit.quantizers.estimators import (
     DiVeQ,
     Estimator,
@@ -23,6 +23,7 @@ from vqkit.quantizers.estimators import (
     StraightThrough,
     check_estimator,
 )
+from vqkit.quantizers.flags import check_details, check_flags
 from vqkit.quantizers.objectives import (
     Commitment,
     CrossEntropyCommitment,
@@ -39,9 +40,9 @@ class FlatOptions(TypedDict, total=False):
 
     decay: float
     eps: float
-    ema_update: bool
+    ema_update: bool | None
     manual_ema_update: bool
-    learnable_codebook: bool
+    learnable_codebook: bool | None
     in_place_codebook_optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None
     manual_in_place_optimizer_update: bool
     codebook_weight: float
@@ -106,6 +107,18 @@ _SUGAR_FOR: Mapping[str, tuple[str, ...]] = {
     ),
     "channel_dim": ("channel_last", "accept_image_fmap", "accept_3d_fmap"),
 }
+# What waits for which, and its default.
+_DETAILS: Mapping[str, tuple[str, Any]] = {
+    "kmeans_iters": ("kmeans_init", 10),
+    "affine_param_batch_decay": ("affine_param", 0.99),
+    "affine_param_codebook_decay": ("affine_param", 0.9),
+    "manual_in_place_optimizer_update": ("in_place_codebook_optimizer", False),
+    "directional_reparam_variance": ("directional_reparam", 5e-3),
+    "orthogonal_reg_max_codes": ("orthogonal_reg_weight", None),
+    "orthogonal_reg_active_codes_only": ("orthogonal_reg_weight", False),
+    "codebook_diversity_temperature": ("codebook_diversity_loss_weight", 100.0),
+    "sample_codebook_temp": ("stochastic_sample_codes", 1.0),
+}
 POLICY_OF: Mapping[str, str] = {flat: policy for policy, names in _SUGAR_FOR.items() for flat in names}
 """The flat name, and the argument it is sugar for."""
 
@@ -133,6 +146,7 @@ def resolve(flat: Mapping[str, Any], given: Mapping[str, Any]) -> Policies:
         ArgumentTypeError: an unknown name.
         ArgumentError: a flat name beside the policy it stands for, or two that exclude each other.
     """
+    check_flags(FlatOptions.__annotations__, flat)
     for name in flat:
         if name not in POLICY_OF:
             near = difflib.get_close_matches(name, [*POLICY_OF, *given], 1)
@@ -142,6 +156,8 @@ def resolve(flat: Mapping[str, Any], given: Mapping[str, Any]) -> Policies:
         absent = "default" if policy == "revive" else None
         if given[policy] != absent:
             raise ArgumentError(f"{name}: expected either it or {policy}=…, got both")
+
+    check_details(_DETAILS, {**given, **flat})
 
     def pick(policy: str, make: Callable[[Mapping[str, Any]], Any], default: Any = None) -> Any:
         if given[policy] is not None:
@@ -154,6 +170,7 @@ def resolve(flat: Mapping[str, Any], given: Mapping[str, Any]) -> Policies:
     if given["objectives"] is not None:
         check_objectives("objectives", given["objectives"])
     update, bridge = pick("update", _update), pick("bridge", lambda f: f.get("vq_bridge"))
+    _check_update_details(flat, update)
     revive = given["revive"]
     if revive == "default":
         # Nothing can be placed behind a bridge, and codes that never learn stay where they are.
@@ -196,6 +213,14 @@ def _update(flat: Mapping[str, Any]) -> Any:
     return EMA(flat.get("decay", 0.8), flat.get("eps", 1e-5), manual=flat.get("manual_ema_update", False))
 
 
+def _check_update_details(flat: Mapping[str, Any], update: Update) -> None:
+    """Raise for what only another kind of update than this one does; averages' ``decay`` and ``eps`` may stand idle."""
+    if flat.get("manual_ema_update") and not isinstance(update, EMA):
+        raise bad_value("manual_ema_update", "False beside codes that are no averages", f"True beside {update}")
+    if flat.get("codebook_weight", 1.0) != 1.0 and not isinstance(update, Gradient):
+        raise bad_value("codebook_weight", "1 beside codes that learn by no gradient", f"{flat['codebook_weight']}")
+
+
 def _init(flat: Mapping[str, Any]) -> Any:
     return KMeansInit(flat.get("kmeans_iters", 10)) if flat.get("kmeans_init") else None
 
@@ -235,6 +260,9 @@ def _objectives(flat: Mapping[str, Any]) -> Any:
     # DiVeQ's distance already pulls x and code together.
     default = 0.0 if flat.get("directional_reparam") else 1.0
     weight = flat.get("commitment_weight", flat.get("commitment", default))
+    told = {"commitment", "commitment_weight"} & flat.keys()
+    if flat.get("commitment_use_cross_entropy_loss") and not weight and not told:
+        raise bad_value("commitment_use_cross_entropy_loss", "a commitment_weight beside directional_reparam", True)
     if weight:
         terms.append((CrossEntropyCommitment if flat.get("commitment_use_cross_entropy_loss") else Commitment)(weight))
     if flat.get("orthogonal_reg_weight"):

@@ -92,7 +92,7 @@ class FSQ(LevelQuantizer):
         projection_has_bias: whether the projections have one.
         return_indices: False returns None for them.
         preserve_symmetry: levels lie symmetric about zero, which for an even number is then none of them
-            (arXiv:2411.19842, §3.2).
+            (arXiv:2411.19842).
         noise_dropout: in training, the probability that a value gets uniform noise of one step in place of rounding;
             short for ``dither=Dither(noise_dropout, per="value")``.
         dither: how values are left unrounded in training.

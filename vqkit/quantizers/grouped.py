@@ -13,7 +13,7 @@ from vqkit.layout import Layout, channel_axis
 from vqkit.quantizers.base import Quantizer, Step
 from vqkit.quantizers.config import registered
 from vqkit.quantizers.output import Quantized, QuantizedWithCodes
-from vqkit.quantizers.stage_checks import quantizers_in
+from vqkit.quantizers.stage_checks import all_frozen, check_first_rows, quantizers_in
 from vqkit.shapes import check_indices, check_tensor
 
 
@@ -58,6 +58,11 @@ class Grouped(Quantizer):
         return list(self.groups)  # pyright: ignore[reportReturnType] - a ModuleList of quantizers
 
     @property
+    def freeze_codebook(self) -> bool:
+        """Whether nothing within learns, as constructed."""
+        return all_frozen(self.members)
+
+    @property
     def index_sizes(self) -> tuple[int, ...]:
         return tuple(size for group in self.members for size in group.index_sizes)
 
@@ -81,6 +86,7 @@ class Grouped(Quantizer):
         if targets is not None:
             self._check_groups(check_indices("indices", targets))
         rows, valid, layout = self._rows(x, mask, lens, count=self.training)
+        self._check_first(valid, call.get("freeze_codebook"))
         axes = [self._axis(group, layout) for group in self.members]
         outs = []
         for number, (group, part, axis) in enumerate(zip(self.members, self._split(rows), axes, strict=True)):
@@ -140,6 +146,7 @@ class Grouped(Quantizer):
         given: Tensor | None = None,
         more: bool = False,
     ) -> Step:
+        self._check_first(valid, frozen)
         chosen = [None] * len(self.groups) if given is None else given.chunk(len(self.groups), 1)
         steps = [
             group.step(part, valid, frozen=frozen, given=indices, more=more)
@@ -154,6 +161,10 @@ class Grouped(Quantizer):
         code = torch.cat([step.code for step in steps], 1)
         indices = torch.where(counted[:, None], torch.cat([step.indices for step in steps], 1), -1)
         return Step(code, indices, torch.stack([step.loss for step in steps]), counted, through)
+
+    def _check_first(self, valid: Tensor, frozen: bool | None) -> None:
+        if self.training and not frozen and not self.begun:
+            check_first_rows(self, valid, frozen)
 
     def begin_(self, rows: Tensor, valid: Tensor, *, frozen: bool | None = None) -> None:
         for group, part in zip(self.members, self._split(rows), strict=True):

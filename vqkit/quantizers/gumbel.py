@@ -27,7 +27,7 @@ from vqkit.shapes import check_int, check_number
 @registered
 class GumbelQuantize(Quantizer):
     """A linear map scores the codes, Gumbel-softmax draws one (the discrete VAE of DALL-E, Ramesh et al. 2021,
-    arXiv:2102.12092, §2.1; in groups wav2vec 2.0, Baevski et al. 2020, arXiv:2006.11477, §2).
+    arXiv:2102.12092; in groups wav2vec 2.0, Baevski et al. 2020, arXiv:2006.11477).
 
     Training draws the code with probability softmax(Wx + b): returned itself with the gradient of the relaxed draw
     (``hard``), or as the mixture Σ softmax((Wx + b + g)/τ)·e (soft). Eval takes the most probable code. ``forward(x)``

@@ -31,7 +31,7 @@ _FIXED_OPTIONS: dict[str, Any] = {
 
 
 class CodeNet(nn.Module):
-    """Codes c and contexts x̂, (..., D) each, to the codes to use: c + W[c; x̂], then residual blocks (QINCo, §3.2).
+    """Codes c and contexts x̂, (..., D) each, to the codes to use: c + W[c; x̂], then residual blocks (QINCo).
 
     Begins as the identity: what adds to the code starts at zero (QINCo2, Vallaeys et al. 2025, arXiv:2501.03078).
     """
@@ -125,7 +125,7 @@ class ImplicitVQ(VectorQuantize):
         indices_N1, layout = self.columns(indices)
         return layout.arrange(torch.where(indices_N1 >= 0, self.decode_rows(indices_N1), 0))
 
-    def step(
+    def step(  # pyright: ignore[reportIncompatibleMethodOverride] - neither draws nor targets, see step_options
         self,
         rows: Tensor,
         valid: Tensor,

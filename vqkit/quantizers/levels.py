@@ -74,10 +74,6 @@ class LevelQuantizer(Quantizer):
         indices = torch.arange(self.codebook_size, device=self.level_counts.device)
         return self.placed(self.values(unpack_levels(indices, self.level_counts)[:, None]))[:, 0]
 
-    def indices_to_codes(self, indices: Tensor) -> Tensor:
-        """``decode`` under its other name."""
-        return self.decode(indices)
-
     def indices_to_level_indices(self, indices: Tensor) -> Tensor:
         """Indices, shaped as ``forward`` returns them, to level numbers, with a last axis of D; −1 where there is none.
 

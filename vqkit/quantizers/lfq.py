@@ -19,9 +19,25 @@ from vqkit.kernels.reference.unit import unit
 from vqkit.quantizers.base import Quantizer, Step
 from vqkit.quantizers.config import registered
 from vqkit.quantizers.estimators import StraightThrough, estimate
+from vqkit.quantizers.flags import check_details
 from vqkit.quantizers.output import EntropyBreakdown, Quantized, QuantizedWithEntropies
 from vqkit.quantizers.projections import CosineLinear, OrthogonalMap, Projections
 from vqkit.shapes import check_int, check_number
+
+_DETAILS = {
+    "entropy_loss_offset": ("experimental_softplus_entropy_loss", 5.0),
+    "cosine_sim_project_in_scale": ("cosine_sim_project_in", None),
+}
+
+
+class _Sums(NamedTuple):
+    """Of a rank's rows: the soft counts of codes (H, K), the entropy of those ``drawn`` for it, squared distances."""
+
+    mass: Tensor
+    entropy: Tensor
+    drawn: Tensor
+    squared: Tensor
+    rows: Tensor
 
 
 class _Made(NamedTuple):
@@ -32,17 +48,21 @@ class _Made(NamedTuple):
 @registered
 class LFQ(Quantizer):
     """Lookup-free quantization: every code is a corner of {−s, s}^d, and the nearest one is the signs (Yu et al. 2023,
-    arXiv:2310.05737, §3.1).
+    arXiv:2310.05737).
 
     ``forward(x)`` returns ``quantized`` (the shape and dtype of ``x``), ``indices`` (int64 in [0, 2^d), first bit most
     significant, with a last axis of codebooks if there are several) and ``loss`` (() float32), the weighted sum of
 
     - H_row, a row's mean entropy over the codes, to be low: Σ over the bits, in closed form;
     - H_batch, the entropy of all rows' mean distribution over the codes, to be high (over all ranks in training);
-    - commitment, mean |x − sg(q)|².
+    - commitment, mean |x − sg(q)|², over all ranks alike.
 
     A softmax over the codes, at the inverse temperature T, is what the entropies are of: ``functional.entropy``. Both
     are exact, without a clamp of small probabilities, up to 24 bits; beyond, ``entropy_group_size`` splits the bits.
+
+    The entropies move values within about 1.5/(T·s) of zero, and no others: T must be low enough to reach the ±s where
+    the commitment holds them. Without commitment they run off, with much of it or at T = 100 their signs freeze; either
+    way the codebook collapses. The defaults are measured (``docs/defaults.md``).
 
     Args:
         dim: width of the input; by default d · num_codebooks. codebook_size: 2^d, d <= 62; by default 2^dim. Linear
@@ -84,8 +104,8 @@ class LFQ(Quantizer):
         *,
         dim: int | None = None,
         codebook_size: int | None = None,
-        entropy_loss_weight: float = 0.1,
-        commitment_loss_weight: float = 0.0,
+        entropy_loss_weight: float = 0.02,
+        commitment_loss_weight: float = 0.01,
         diversity_gamma: float = 1.0,
         sample_minimization_weight: float = 1.0,
         batch_maximization_weight: float | None = None,
@@ -105,14 +125,13 @@ class LFQ(Quantizer):
         entropy_loss_offset: float = 5.0,
         spherical: bool = False,
         orthogonal_rotation: bool = False,
-        inv_temperature: float = 100.0,
+        inv_temperature: float = 3.0,
         usage_window: int = 65_536,
     ):
         given = {k: v for k, v in locals().items() if k not in ("self", "__class__") and v is not None}
         bits = bits_of(dim, codebook_size)
         inner = bits * check_int("num_codebooks", num_codebooks)
-        if not (channel_first is None or isinstance(channel_first, bool)):
-            raise bad_type("channel_first", "True, False or None", channel_first)
+        check_details(_DETAILS, given)
         super().__init__(inner if dim is None else dim, None if channel_first is None else 1 if channel_first else -1)
         self._arguments = given
         self.codebook_dim, self.codebook_size, self.num_codebooks = bits, 2**bits, num_codebooks
@@ -161,11 +180,6 @@ class LFQ(Quantizer):
     @property
     def index_sizes(self) -> tuple[int, ...]:
         return (2**self.index_bits,) * (self.codebook_dim * self.num_codebooks // self.index_bits)
-
-    @property
-    def indices_to_codes(self) -> Callable[[Tensor], Tensor]:
-        """``decode`` under its other name."""
-        return self.decode
 
     # --- forward ----------------------------------------------------------------------------------------------------
 
@@ -291,17 +305,35 @@ class LFQ(Quantizer):
     # --- loss -------------------------------------------------------------------------------------------------------
 
     def _loss(self, x: Tensor, q: Tensor, valid: Tensor, inv_temperature: float) -> tuple[Tensor, EntropyBreakdown]:
-        """The weighted sum () float32 and its terms."""
-        loss = per_sample = batch = commitment = x.new_zeros((), dtype=torch.float32)
-        if self.entropy_loss_weight:
-            per_sample, batch = self._entropies(*self._drawn(x, valid), inv_temperature)
-            entropies = self.sample_weight * per_sample - self.batch_weight * batch
-            entropies = F.softplus(entropies + self.softplus_offset) if self.softplus else entropies
-            loss = loss + self.entropy_loss_weight * entropies
-        if self.commitment_loss_weight:
-            commitment = functional.commitment_loss(x, q, valid).float()
-            loss = loss + self.commitment_loss_weight * commitment
+        """The weighted sum () float32 and its terms, means over the rows of all ranks and over the codebooks."""
+        sums = self._sums(x, q, valid, inv_temperature)
+        if self.training:  # an evaluation may be one rank's own affair
+            sums = _Sums(*distributed.summed_with_gradient(sums))
+        drawn, wanted = sums.drawn.clamp(min=1), self.entropy_loss_weight * self.batch_weight > 0
+        per_sample = (sums.entropy / drawn / self.num_codebooks).float()
+        batch = functional.entropy(sums.mass / drawn).sum() if wanted else sums.mass
+        batch = (batch / self.num_codebooks).float()
+        commitment = (sums.squared / sums.rows.clamp(min=1) / math.prod(x.shape[1:])).float()
+        entropies = self.sample_weight * per_sample - self.batch_weight * batch
+        entropies = F.softplus(entropies + self.softplus_offset) if self.softplus else entropies
+        loss = self.entropy_loss_weight * entropies + self.commitment_loss_weight * commitment
         return loss, EntropyBreakdown(per_sample, batch, commitment)
+
+    def _sums(self, x_NCd: Tensor, q_NCd: Tensor, valid: Tensor, inv_temperature: float) -> _Sums:
+        """What the terms are made of, of these rows; zero where nothing is weighted by it."""
+        rows = valid.sum().to(x_NCd.dtype)
+        mass = entropy = squared = torch.zeros_like(rows)
+        x, counted = self._drawn(x_NCd, valid)
+        if self.entropy_loss_weight:
+            logits_NCd = functional.code_bit_logits(x, self.magnitude, inv_temperature)
+            if self.sample_weight:
+                entropy = torch.where(counted, functional.bit_entropy(logits_NCd).flatten(1).sum(1), 0).sum()
+            if self.batch_weight:
+                groups_NHg = logits_NCd.flatten(1).unflatten(1, (-1, self.entropy_bits))
+                mass = functional.code_mass(groups_NHg.transpose(0, 1), counted)
+        if self.commitment_loss_weight:
+            squared = torch.where(valid, (x_NCd - q_NCd.detach()).square().flatten(1).sum(1), 0).sum()
+        return _Sums(mass, entropy, counted.sum().to(x.dtype), squared, rows)
 
     def _drawn(self, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """The rows that the entropies are estimated from."""
@@ -309,22 +341,6 @@ class LFQ(Quantizer):
             return x, valid
         drawn = torch.randperm(x.shape[0], device=x.device)[: math.ceil(self.fraction * x.shape[0])]
         return x[drawn], valid[drawn]
-
-    def _entropies(self, x_NCd: Tensor, valid: Tensor, inv_temperature: float) -> tuple[Tensor, Tensor]:
-        """H_row and H_batch, means over the codebooks, each () float32; zero where its weight is."""
-        logits_NCd = functional.code_bit_logits(x_NCd, self.magnitude, inv_temperature)
-        rows = valid.sum().to(x_NCd.dtype)
-        total = mass = torch.zeros_like(rows)
-        if self.sample_weight:
-            total = torch.where(valid, functional.bit_entropy(logits_NCd).flatten(1).sum(1), 0).sum()
-        if self.batch_weight:
-            groups_NHg = logits_NCd.flatten(1).unflatten(1, (-1, self.entropy_bits))
-            mass = functional.code_mass(groups_NHg.transpose(0, 1), valid)
-        if self.training:  # an evaluation may be one rank's own affair
-            mass, total, rows = distributed.summed_with_gradient([mass, total, rows])
-        rows = rows.clamp(min=1)
-        batch = functional.entropy(mass / rows).sum() if self.batch_weight else mass
-        return (total / rows / self.num_codebooks).float(), (batch / self.num_codebooks).float()
 
 
 def bits_of(dim: int | None, codebook_size: int | None) -> int:

@@ -21,7 +21,7 @@ from vqkit.quantizers.estimators import Estimator, StraightThrough, check_estima
 from vqkit.quantizers.output import Quantized
 from vqkit.quantizers.phi import Phis
 from vqkit.quantizers.scales import Size, parse_scales
-from vqkit.quantizers.stage_checks import quantizers_in
+from vqkit.quantizers.stage_checks import all_frozen, check_first_rows, quantizers_in
 from vqkit.quantizers.stage_dropout import DropoutClock, StageDropout
 from vqkit.shapes import check_choice, check_indices, check_number, check_shape
 
@@ -153,6 +153,11 @@ class MultiScale(Quantizer):
     # --- on rows that are whole maps (B, C·P) -------------------------------------------------------------------------
 
     @property
+    def freeze_codebook(self) -> bool:
+        """Whether nothing within learns, as constructed."""
+        return all_frozen(self.quantizers)
+
+    @property
     def index_sizes(self) -> tuple[int, ...]:
         pairs = zip(self._each(), self.scales.tokens, strict=True)
         return tuple(size for quantizer, n in pairs for size in quantizer.index_sizes * n)
@@ -170,6 +175,7 @@ class MultiScale(Quantizer):
         # Map after map, so that ranks and one process see the same order.
         tokens = torch.cat(seen, 1)
         counted = valid.repeat_interleave(tokens.shape[1])
+        check_first_rows(self, counted, frozen)
         for quantizer in self.quantizers:
             quantizer.begin_(tokens.flatten(0, 1), counted, frozen=frozen)
 
@@ -183,7 +189,7 @@ class MultiScale(Quantizer):
         more: bool = False,
     ) -> Step:
         x, S = self._maps(rows), len(self.scales.sizes)
-        learning = self.training and not frozen
+        learning = self.training and not (self.freeze_codebook if frozen is None else frozen)
         if learning and not self.begun:
             self.begin_(rows, valid, frozen=frozen)
         kept_B = None if self.dropout is None or not self.training else self.dropout.kept_(len(rows), tick=learning)

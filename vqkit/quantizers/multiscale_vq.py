@@ -8,6 +8,7 @@ from typing import Any
 from vqkit.errors import ArgumentError, bad_type, bad_value
 from vqkit.quantizers.config import registered
 from vqkit.quantizers.estimators import Estimator, Rotation
+from vqkit.quantizers.flags import check_details
 from vqkit.quantizers.flat import POLICY_OF
 from vqkit.quantizers.multiscale import MultiScale
 from vqkit.quantizers.scales import Size
@@ -133,6 +134,7 @@ class HierarchicalVQ(MultiScaleVQ):
     ):
         given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         _check_sizes(codebook_size)
+        check_details({"sample_codebook_temp": ("stochastic_sample_codes", 0.1)}, given)
         check_number("quant_resi", quant_resi, -1, 1)
         check_number("nested_dropout", nested_dropout, 0, 1)
         least = check_int("nested_dropout_min_levels", nested_dropout_min_levels)
@@ -164,7 +166,7 @@ class HierarchicalVQ(MultiScaleVQ):
             kmeans_iters=kmeans_iters,
             threshold_ema_dead_code=threshold_ema_dead_code,
             stochastic_sample_codes=stochastic_sample_codes,
-            sample_codebook_temp=sample_codebook_temp,
+            sample_codebook_temp=sample_codebook_temp if stochastic_sample_codes else 1.0,
             orthogonal_reg_weight=orthogonal_reg_weight,
             orthogonal_reg_max_codes=orthogonal_reg_max_codes,
             orthogonal_reg_active_codes_only=orthogonal_reg_active_codes_only,

@@ -16,7 +16,7 @@ from vqkit.functional.assignment import assignment_error
 from vqkit.functional.losses import masked_mean, weighted
 from vqkit.quantizers.estimators import Estimator
 from vqkit.quantizers.output import LossBreakdown
-from vqkit.shapes import check_int, check_number
+from vqkit.shapes import check_flag, check_int, check_number
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,7 @@ class Orthogonal(_Weighted):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_flag("active_only", self.active_only)
         if self.max_codes is not None:
             check_int("max_codes", self.max_codes)
 

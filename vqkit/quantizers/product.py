@@ -18,6 +18,7 @@ from vqkit.quantizers.vector import VectorQuantize
 from vqkit.shapes import check_choice, check_int
 
 ROTATIONS = ("random", "learned")
+ROTATION_ITERS = 20
 _SAID = {"heads", "codebook_dim", "separate_codebook_per_head", "layernorm_after_project_in", "project"}
 
 
@@ -32,7 +33,8 @@ class ProductQuantize(VectorQuantize):
 
     Args:
         dim: width of the input. num_codebooks: H, a divisor of ``dim``. codebook_size: codes K of each.
-        rotation: None, ``"random"``, or ``"learned"``: the identity until ``fit``.
+        rotation: None, ``"random"``, or ``"learned"``: the identity until ``fit``, its own or that of a residual that
+            it is a stage of.
         **options: those of ``VectorQuantize`` but for heads and projections: how codes begin and learn
             (``update=Fixed()`` for codes that ``fit`` alone places), estimators, losses, ``channel_dim``.
 
@@ -70,7 +72,7 @@ class ProductQuantize(VectorQuantize):
         method: str = "kmeans",
         iters: int = 10,
         rows_per_code: int = 64,
-        rotation_iters: int = 20,
+        rotation_iters: int = ROTATION_ITERS,
     ) -> ProductQuantize:
         """Place the codes, and a learned rotation, from many batches of inputs at once; returns self.
 
@@ -89,13 +91,25 @@ class ProductQuantize(VectorQuantize):
         if found < self.codebook_size:
             raise bad_value("loader", f"at least {self.codebook_size} rows to place as many codes", found)
         rows = self.slices.outward(self.slices.merged(torch.stack(heads)))
+        self._place_rotated_(self.slices, rows, iters, rotation_iters)
+        return self
+
+    @torch.no_grad()
+    def fit_rows_(self, rows: Tensor, *, method: str, iters: int) -> None:
+        """As a stage of a residual learns a rotation, too; ``"data"`` leaves it as it is."""
+        if isinstance(self.slices, RotatedHeads) and self.rotation == "learned" and method == "kmeans":
+            self._place_rotated_(self.slices, rows, iters, ROTATION_ITERS)
+        else:
+            super().fit_rows_(rows, method=method, iters=iters)
+
+    def _place_rotated_(self, slices: RotatedHeads, rows: Tensor, iters: int, rotation_iters: int) -> None:
+        """Place the codes, and the rotation before them, from rows (N, dim)."""
         generator = torch.Generator().manual_seed(0)
         rotation, codes = optimised_product(
             rows, self.heads, self.codebook_size, iters=rotation_iters, kmeans_iters=iters, generator=generator
         )
-        self.slices.matrix.rotate_(rotation)
+        slices.matrix.rotate_(rotation)
         self.book.begin_at_(codes)
-        return self
 
 
 class RotatedHeads(Heads):

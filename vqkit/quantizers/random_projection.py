@@ -16,7 +16,7 @@ from vqkit.shapes import check_int
 @registered
 class RandomProjectionQuantizer(Quantizer):
     """Indices of the codes nearest in angle to a random projection of every vector; nothing learns (BEST-RQ, Chiu et
-    al. 2022, arXiv:2202.01855, §3.1).
+    al. 2022, arXiv:2202.01855).
 
     ``forward(x)`` returns the indices alone, int64: the shape of ``x`` without channels, with a last axis of codebooks
     if there are several. They are labels for a masked prediction, not an encoding: there is no way back to ``x``, so

@@ -25,11 +25,19 @@ from vqkit.quantizers.estimators import (
 )
 from vqkit.quantizers.output import Quantized, QuantizedWithCodes
 from vqkit.quantizers.projections import Projections
-from vqkit.quantizers.stage_checks import check_beam, check_options, check_stages, checked_weights, common_estimator
-from vqkit.quantizers.stage_codes import code_of, codes_of, context_of, prefix_columns
+from vqkit.quantizers.stage_checks import (
+    all_frozen,
+    check_beam,
+    check_first_rows,
+    check_options,
+    check_stages,
+    checked_weights,
+    common_estimator,
+)
+from vqkit.quantizers.stage_codes import codes_of, context_of, nearest_added, prefix_columns
 from vqkit.quantizers.stage_dropout import DropoutClock, StageDropout
 from vqkit.quantizers.stage_fit import fit_stages_
-from vqkit.shapes import check_indices, check_int, check_shape
+from vqkit.shapes import check_flag, check_indices, check_int, check_shape
 
 
 class Chain(NamedTuple):
@@ -50,7 +58,7 @@ class Residual(Quantizer):
     each stage's own. A stage that keeps several indices a row has them side by side: (..., Q·I).
 
     The gradient crosses all stages at once, so that straight-through gives the encoder exactly 1×. A stage's loss is
-    taken at x − sg(Σ_{j<i} qⱼ): its commitment is |x − sg(Σ_{j≤i} qⱼ)|², RQ-VAE's cumulative one (eq. 7), and reaches
+    taken at x − sg(Σ_{j<i} qⱼ): its commitment is |x − sg(Σ_{j≤i} qⱼ)|², RQ-VAE's cumulative one, and reaches
     the encoder from every stage. Stages with projections of their own (DAC) are each crossed by their own estimator.
 
     Args:
@@ -91,6 +99,7 @@ class Residual(Quantizer):
         loss_weights: Sequence[float] | None = None,
         estimator: Estimator | None = None,
     ):
+        given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         shared = isinstance(stages, Quantizer)
         made = check_stages([stages] if isinstance(stages, Quantizer) else stages, shared, num_quantizers)
         super().__init__(made[0].dim if dim is None else dim, channel_dim, rank)
@@ -111,18 +120,7 @@ class Residual(Quantizer):
         self.loss_weights = checked_weights(loss_weights, self.num_quantizers)
         self.recorder: Callable[[Tensor, Tensor], None] | None = None
         self.dropout = None if dropout is None else DropoutClock(dropout, self.num_quantizers)
-        given = {
-            "stages": stages if shared else made,
-            "num_quantizers": num_quantizers,
-            "dim": dim,
-            "channel_dim": channel_dim,
-            "rank": rank,
-            "dropout": dropout,
-            "beam_size": beam_size,
-            "eval_beam_size": eval_beam_size,
-            "loss_weights": loss_weights,
-            "estimator": estimator,
-        }
+        given["stages"] = stages if shared else made
         self._arguments = {name: value for name, value in given.items() if value is not None}
 
     # --- forward ----------------------------------------------------------------------------------------------------
@@ -156,6 +154,8 @@ class Residual(Quantizer):
         sample_codebook_temp: float | None = None,
         indices: Tensor | None = None,
     ) -> Quantized | QuantizedWithCodes:
+        if freeze_codebook is not None:
+            check_flag("freeze_codebook", freeze_codebook)
         stages = self.ordered(n_quantizers)
         beam = self._beam(stages, beam_size)
         options: dict[str, Any] = {} if sample_codebook_temp is None else {"temperature": sample_codebook_temp}
@@ -200,7 +200,7 @@ class Residual(Quantizer):
                 raise bad_value("bandwidth", "it and frame_rate, or n_quantizers alone", "another combination")
             n_quantizers = self.stages_within(bandwidth, frame_rate)
         rows, valid, layout = self._rows(x, mask, lens, count=False)
-        return layout.arrange(self._encode(rows, valid, self.ordered(n_quantizers)))
+        return layout.arrange(self.encode_rows(rows, valid, n_quantizers))
 
     def stages_within(self, bandwidth: float, frame_rate: float) -> int:
         """How many stages fit into ``bandwidth`` kbit/s at ``frame_rate`` vectors a second; raises if none does."""
@@ -242,11 +242,20 @@ class Residual(Quantizer):
         total = torch.zeros_like(entered)
         for stage in self.members:
             stage.begin_(entered - total, valid, frozen=frozen)
-            indices = stage.encode_rows(entered - total, valid, **context_of(stage, total))
-            total = total + code_of(stage, indices, total)
+            _, total = nearest_added(stage, entered, valid, total)
 
-    def encode_rows(self, rows: Tensor, valid: Tensor) -> Tensor:
-        return self._encode(rows, valid, self.ordered())
+    @torch.no_grad()
+    def encode_rows(self, rows: Tensor, valid: Tensor, n_quantizers: int | None = None) -> Tensor:
+        """As ``Quantizer.encode_rows``, of the first ``n_quantizers`` stages."""
+        stages, (entered, valid) = self.ordered(n_quantizers), self._enter(rows, valid)
+        beam = self._beam(stages)
+        if beam > 1:
+            return torch.where(valid[:, None], beam_search(stages, entered, valid, beam), -1)
+        total, columns = torch.zeros_like(entered), []
+        for stage in stages:
+            indices, total = nearest_added(stage, entered, valid, total)
+            columns.append(indices)
+        return torch.cat(columns, 1)
 
     def decode_rows(self, indices: Tensor) -> Tensor:
         total = torch.zeros(indices.shape[0], self.inner, device=indices.device)
@@ -263,10 +272,6 @@ class Residual(Quantizer):
         columns, layout = self.columns(indices)
         return torch.stack([layout.restore(code) for code in codes_of(self.ordered(), columns)])
 
-    def get_output_from_indices(self, indices: Tensor) -> Tensor:
-        """``decode`` under its other name."""
-        return self.decode(indices)
-
     def columns(self, indices: Tensor) -> tuple[Tensor, Layout]:
         """As ``Quantizer.columns``; the last axis may hold any prefix of the stages."""
         return prefix_columns(indices, self.channel_dim, self.ordered())
@@ -277,6 +282,11 @@ class Residual(Quantizer):
     def members(self) -> list[Quantizer]:
         """The stages' quantizers; a shared one once."""
         return list(self.stages)  # pyright: ignore[reportReturnType] - a ModuleList of quantizers
+
+    @property
+    def freeze_codebook(self) -> bool:
+        """Whether nothing within learns, as constructed."""
+        return all_frozen(self.members)
 
     def ordered(self, n_quantizers: int | None = None) -> list[Quantizer]:
         """The first stages, in order; a shared one as often as it is used."""
@@ -305,8 +315,11 @@ class Residual(Quantizer):
         entered, valid = self._enter(rows, valid)
         if self.recorder is not None:
             self.recorder(entered[None], valid[None])
+        begins = self.training and not frozen and not self.begun
+        if begins:
+            check_first_rows(self, valid, frozen)
         if given is None and beam > 1:
-            if self.training and not frozen and not self.begun:
+            if begins:
                 self.begin_(rows, valid, frozen=frozen)  # a search chooses among codes that are where they belong
             given = beam_search(stages, entered.detach(), valid, beam, kept)
         options = options or {}
@@ -348,19 +361,6 @@ class Residual(Quantizer):
         losses = torch.stack([step.loss.sum() for step in chain.steps])
         return losses if self.loss_weights is None else losses * losses.new_tensor(self.loss_weights[: len(losses)])
 
-    @torch.no_grad()
-    def _encode(self, rows: Tensor, valid: Tensor, stages: list[Quantizer]) -> Tensor:
-        entered, valid = self._enter(rows, valid)
-        beam = self._beam(stages)
-        if beam > 1:
-            return torch.where(valid[:, None], beam_search(stages, entered, valid, beam), -1)
-        total, columns = torch.zeros_like(entered), []
-        for stage in stages:
-            indices = stage.encode_rows(entered - total, valid, **context_of(stage, total))
-            columns.append(indices)
-            total = total + code_of(stage, indices, total)
-        return torch.cat(columns, 1)
-
     def _targets(self, indices: Tensor, layout: Layout, stages: list[Quantizer]) -> Tensor:
         width = sum(len(stage.index_sizes) for stage in stages)
         check_shape("indices", check_indices("indices", indices), (*layout.positions, width))
@@ -390,6 +390,7 @@ class Residual(Quantizer):
             return None
         if not self.begun:
             return None  # every stage needs the batch that places its codes
+        frozen = self.freeze_codebook if frozen is None else frozen
         return self.dropout.kept_(samples, tick=not frozen).repeat_interleave(rows // max(1, samples))
 
 

@@ -67,7 +67,7 @@ class ResidualFSQ(Residual):
     ):
         counts = check_grid("levels", levels, symmetric=True)
         residual, own = sorted_options(options)
-        own = {"preserve_symmetry": True, "bound_hard_clamp": True} | own
+        own: dict[str, Any] = {"preserve_symmetry": True, "bound_hard_clamp": True} | own
         stages = [
             FSQ(levels, scale=[float(count) ** -number for count in counts], **own)
             for number in range(check_int("num_quantizers", num_quantizers))

@@ -96,11 +96,6 @@ class SimVQ(VectorQuantize):
         self._arguments = given
         _check_made(transform, self.book.vectors, dim)
 
-    @property
-    def indices_to_codes(self) -> Callable[[Tensor], Tensor]:
-        """``decode`` under its other name."""
-        return self.decode
-
 
 @dataclass(frozen=True)
 class _Frozen:

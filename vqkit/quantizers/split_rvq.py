@@ -22,8 +22,7 @@ from vqkit.shapes import check_int
 @registered
 class SplitResidualVQ(Quantizer):
     """Two residual quantizers of the same input, their outputs added: the first stages learn what another model's
-    features say (semantic), the others the rest of the signal (Moshi's Mimi, Défossez et al. 2024, arXiv:2410.00037,
-    §3.3.3).
+    features say (semantic), the others the rest of the signal (Moshi's Mimi, Défossez et al. 2024, arXiv:2410.00037).
 
     Neither sees what the other leaves over, so that a loss on ``semantic(indices)`` binds no acoustic code. Each has
     projections of its own. ``indices`` are (..., Q), the semantic ones first, and ``loss`` is (Q,).

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from torch import Tensor
+
+from vqkit import distributed
+from vqkit.codebook import KMeansInit
 from vqkit.errors import bad_type, bad_value
 from vqkit.quantizers.base import Quantizer
 from vqkit.quantizers.estimators import Estimator, StraightThrough
+from vqkit.quantizers.vector import VectorQuantize
 from vqkit.shapes import check_int, check_number
 
 
@@ -58,6 +63,28 @@ def common_estimator(stages: list[Quantizer]) -> Estimator:
     return found[0]
 
 
+def all_frozen(stages: Iterable[Quantizer]) -> bool:
+    """Whether none of them learns, as constructed."""
+    return all(getattr(stage, "freeze_codebook", False) for stage in stages)
+
+
+def check_first_rows(quantizer: Quantizer, valid: Tensor, frozen: bool | None) -> None:
+    """Raise, before any table within is placed, if one of them waits for more rows than a first batch has (N,) valid.
+
+    Over all ranks. A batch without a single row leaves them waiting.
+    """
+    waiting = [
+        (vq, vq.book.init)
+        for vq in quantizer.modules()
+        if isinstance(vq, VectorQuantize) and not (vq.freeze_codebook if frozen is None else frozen)
+    ]
+    for vq, init in waiting:
+        if isinstance(init, KMeansInit) and not bool(vq.book.initialised):
+            (rows,) = distributed.summed([valid.sum()]) if vq.book.sync else [valid.sum()]
+            if rows > 0:  # of which a table shared by heads sees one a head
+                init.check(int(rows) * vq.heads // vq.book.heads, vq.codebook_size)
+
+
 def checked_weights(weights: Sequence[float] | None, stages: int) -> tuple[float, ...] | None:
     """One weight of at least zero for each stage, or None."""
     if weights is None:
@@ -72,7 +99,9 @@ def checked_weights(weights: Sequence[float] | None, stages: int) -> tuple[float
 def check_options(stages: list[Quantizer], options: dict[str, Any]) -> None:
     """Raise if a stage cannot take one of the options of this call."""
     if "temperature" in options:
-        check_number("sample_codebook_temp", options["temperature"], 0)
+        temperature = check_number("sample_codebook_temp", options["temperature"], 0)
+        if not any(getattr(stage, "stochastic", False) for stage in stages):
+            raise bad_value("sample_codebook_temp", "None without stochastic_sample_codes", temperature)
     names = {"temperature": "sample_codebook_temp", "targets": "indices"}
     for option in options:
         for stage in stages:

@@ -26,6 +26,12 @@ def code_of(stage: Quantizer, indices: Tensor, total: Tensor) -> Tensor:
     return torch.where((indices >= 0).any(1)[:, None], values, 0).float()
 
 
+def nearest_added(stage: Quantizer, rows: Tensor, valid: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+    """The indices (N, I) that a stage gives to what ``total`` leaves of rows (N, D), and the sum with its code."""
+    indices = stage.encode_rows(rows - total, valid, **context_of(stage, total))
+    return indices, total + code_of(stage, indices, total)
+
+
 def codes_of(stages: Sequence[Quantizer], columns: Tensor) -> list[Tensor]:
     """The codes (N, D) of a prefix of ``stages`` that columns (N, I) are of, each as the forward added it."""
     total = torch.zeros(columns.shape[0], stages[0].dim, device=columns.device)

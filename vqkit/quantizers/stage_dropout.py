@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vqkit import distributed
 from vqkit.errors import bad_type, bad_value
 from vqkit.functional.hashing import hashed_uniform
-from vqkit.shapes import check_int, check_number
+from vqkit.shapes import check_flag, check_int, check_number
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class StageDropout:
         check_number("rate", self.rate, 0, 1)
         check_int("cutoff", self.cutoff, 0)
         check_int("multiple_of", self.multiple_of)
+        check_flag("per_sample", self.per_sample)
 
     def check(self, stages: int) -> None:
         """Raise unless there are stages left to cut."""

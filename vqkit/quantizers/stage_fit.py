@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vqkit.quantizers.base import Quantizer
 from vqkit.quantizers.beam import Beams, extended, start_of
-from vqkit.quantizers.stage_codes import code_of, context_of
+from vqkit.quantizers.stage_codes import nearest_added
 
 
 @torch.no_grad()
@@ -44,6 +44,5 @@ def _grown(beams: Beams, stage: Quantizer, rows: Tensor, valid: Tensor, width: i
     """One stage more: a beam where it is to be searched, the stage's own choice where not."""
     if width > 1:
         return extended(beams, stage, rows, valid, width)
-    total = beams.totals[:, 0]
-    indices = stage.encode_rows(rows - total, valid, **context_of(stage, total))
-    return Beams((total + code_of(stage, indices, total))[:, None], indices[:, None])
+    indices, total = nearest_added(stage, rows, valid, beams.totals[:, 0])
+    return Beams(total[:, None], indices[:, None])

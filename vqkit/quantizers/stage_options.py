@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from vqkit.errors import ArgumentError, bad_value
+from vqkit.quantizers.flags import check_details, check_flags
 from vqkit.quantizers.flat import channel_of
 from vqkit.quantizers.stage_dropout import StageDropout
-from vqkit.shapes import check_int, check_number
+from vqkit.shapes import check_flag, check_int, check_number
 
 _LAYOUT = ("channel_dim", "channel_last", "channel_first", "is_channel_first", "accept_image_fmap", "accept_3d_fmap")
 _DROPOUT = {
@@ -17,7 +18,15 @@ _DROPOUT = {
     "quantize_dropout_per_sample": "per_sample",
     "quantize_dropout_rate": "rate",
 }
+_DETAILS = {
+    "quantize_dropout_cutoff_index": ("quantize_dropout", 0),
+    "quantize_dropout_multiple_of": ("quantize_dropout", 1),
+    "quantize_dropout_per_sample": ("quantize_dropout", False),
+    "quantize_dropout_rate": ("quantize_dropout", 1.0),
+}
 _RESIDUAL = ("dropout", "beam_size", "eval_beam_size", "loss_weights")
+FLAT_STAGE_OPTIONS = ("quantize_dropout", *_DROPOUT, *_RESIDUAL)
+"""What a residual quantizer takes by flat name, beside the layout's."""
 
 
 def sorted_options(options: Mapping[str, Any], *, layout_only: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -31,9 +40,10 @@ def sorted_options(options: Mapping[str, Any], *, layout_only: bool = False) -> 
         return outer, left
     outer |= {name: left.pop(name) for name in _RESIDUAL if name in left}
     on = left.pop("quantize_dropout", None)
+    if on is not None:
+        check_flag("quantize_dropout", on)
     details = {field: _checked(name, left.pop(name)) for name, field in _DROPOUT.items() if name in left}
-    if details and on is None:
-        raise ArgumentError(f"quantize_dropout: expected True beside options of it, got {sorted(details)} alone")
+    check_details(_DETAILS, options)
     if on and "dropout" in outer:
         raise ArgumentError("quantize_dropout: expected either it or dropout=…, got both")
     return outer | ({"dropout": StageDropout(**details)} if on else {}), left
@@ -44,11 +54,12 @@ def _checked(name: str, value: Any) -> Any:
     if name == "quantize_dropout_rate":
         return check_number(name, value, 0, 1)
     if name == "quantize_dropout_per_sample":
-        return value
+        return check_flag(name, value)
     return check_int(name, value, 0 if name == "quantize_dropout_cutoff_index" else 1)
 
 
 def _layout(given: Mapping[str, Any]) -> dict[str, Any]:
+    check_flags(dict.fromkeys(_LAYOUT[1:], "bool"), given)
     if "channel_dim" in given:
         if len(given) > 1:
             raise ArgumentError(f"channel_dim: expected either it or its flat names, got {sorted(given)}")

@@ -70,7 +70,7 @@ class VectorQuantize(Quantizer):
         separate_codebook_per_head: a table per head instead of one for all.
         metric: ``"euclidean"`` (default), ``"cosine"``, or ``"dot"`` for the code of largest inner product.
         unit_codes: False: with ``"cosine"``, direction chooses the code but both keep their lengths (DAC,
-            arXiv:2306.06546, §3.2).
+            arXiv:2306.06546).
         init: where codes begin, ``Uniform()`` by default.
         update: how codes learn, ``EMA(0.8)`` by default.
         revive: what becomes of dead codes, ``ReplaceRare()`` by default, None for nothing.
@@ -220,6 +220,8 @@ class VectorQuantize(Quantizer):
             ema_update_weight: scales this step's (1 − γ): a number, a tensor (K,) or (H, K), or f(sums, counts).
             accum_ema_update: keep this step's statistics for the next one. ema_update: False learns nothing this step.
         """
+        if sample_codebook_temp is not None and not self.stochastic:
+            raise bad_value("sample_codebook_temp", "None without stochastic_sample_codes", sample_codebook_temp)
         targets = None if indices is None else self._targets(indices, x)
         check_weight(ema_update_weight, (self.book.heads, self.codebook_size))
         if ema_update_weight is not None and not isinstance(self.book.update, EMA):
@@ -316,11 +318,6 @@ class VectorQuantize(Quantizer):
         """Codes before the projection out, heads side by side: (..., heads · codebook_dim), channels last."""
         indices_NI, layout = self.columns(indices)
         return layout.arrange(self.slices.merged(self.book.take(self.slices.by_slice(indices_NI))))
-
-    @property
-    def get_output_from_indices(self) -> Callable[[Tensor], Tensor]:
-        """``decode`` under its other name."""
-        return self.decode
 
     # --- the way in, the choice, the way out --------------------------------------------------------------------------
 

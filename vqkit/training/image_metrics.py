@@ -64,7 +64,7 @@ def psnr(x: Tensor, y: Tensor, span: float) -> Tensor:
 
 
 def ssim(x: Tensor, y: Tensor, span: float) -> Tensor:
-    """The structural similarity of each image (Wang et al. 2004, eq. 13, mean over pixels and channels): (B,) float64.
+    """The structural similarity of each image (Wang et al. 2004, mean over pixels and channels): (B,) float64.
 
     The window is Gaussian, 11 pixels wide with sigma 1.5, and lies wholly inside the image, as in scikit-image with
     ``gaussian_weights=True, use_sample_covariance=False``; for smaller images see :func:`ssim_window`.

@@ -32,7 +32,7 @@ LFQ_METHODS: dict[str, Options] = {
     "spherical": {"spherical": True, "codebook_scale": 2.0},
     "rotated": {"orthogonal_rotation": True},
     "spherical_rotated": {"spherical": True, "orthogonal_rotation": True, "commitment_loss_weight": 1.0},
-    "soft": {"inv_temperature": 1.0},
+    "soft": {"inv_temperature": 1.0, "usage_window": 64},
 }
 LFQ_LAYOUTS: Layouts = {
     "rows": ({"channel_first": False}, ROWS),
@@ -58,7 +58,14 @@ LFQ_MORE_LAYOUTS: Layouts = {
 }
 BSQ_METHODS: dict[str, Options] = {
     "plain": {},
-    "all_weights": {"beta": 0.25, "gamma0": 0.5, "gamma": 2.0, "zeta": 0.1, "inv_temperature": 50.0},
+    "all_weights": {
+        "beta": 0.25,
+        "gamma0": 0.5,
+        "gamma": 2.0,
+        "zeta": 0.3,
+        "inv_temperature": 50.0,
+        "usage_window": 64,
+    },
     "grouped": {"group_size": 2},
     "group_indices": {"group_size": 4, "group_indices": True},
 }
@@ -91,7 +98,7 @@ def cases() -> list[Case]:
     # What draws in eval as well has no code to decode to; ``tests/quantizers/test_binary_mapper.py`` holds that.
     mapper = Case(
         "BinaryMapper-deterministic_on_eval",
-        partial(BinaryMapper, DIM, deterministic_on_eval=True),
+        partial(BinaryMapper, DIM, kl_loss_threshold=0.1, deterministic_on_eval=True, usage_window=64),
         draws=True,
         width=2**DIM,
     )

@@ -12,7 +12,7 @@ from vqkit.quantizers import MomentMatch
 METHODS: dict[str, dict[str, Any]] = {
     "plain": {},
     "half_rounded": {"quantize_rate": 0.5, "act_name": "normal"},
-    "rounded": {"quantize_rate": 1.0},
+    "rounded": {"quantize_rate": 1.0, "usage_window": 64},
     "rounded_inverse": {"quantize_rate": 1.0, "need_inv_act": True},
     "sigmoid_inverse": {"act_name": "sigmoid", "need_inv_act": True},
     "normal": {"act_name": "normal", "need_inv_act": True, "quantize_rate": 1.0, "vector_norm": "kurt"},

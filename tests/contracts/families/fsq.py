@@ -12,7 +12,7 @@ from vqkit.quantizers import Dither
 METHODS: dict[str, dict[str, Any]] = {
     "plain": {},
     "symmetric": {"preserve_symmetry": True},
-    "clamp": {"bound_hard_clamp": True},
+    "clamp": {"bound_hard_clamp": True, "usage_window": 64},
     "symmetric_clamp": {"preserve_symmetry": True, "bound_hard_clamp": True},
     "scale": {"scale": 0.3},
     "scale_each": {"scale": (0.5, 2.0, 1.0, 0.1), "bound_hard_clamp": True},

@@ -10,7 +10,8 @@ from vqkit.codebook import Normal
 def cases() -> list[Case]:
     options = {
         "hard": ({}, (2, 9, DIM)),
-        "soft": ({"hard": False, "temperature": 0.7}, (2, 9, DIM)),
+        "frozen": ({"freeze_codebook": True}, (2, 9, DIM)),
+        "soft": ({"hard": False, "temperature": 0.7, "usage_window": 64}, (2, 9, DIM)),
         "groups": ({"groups": 3, "diversity_weight": 0.1, "kl_weight": 0.0}, (2, 9, DIM)),
         "groups_combined": ({"groups": 3, "combine_groups": True, "init": Normal()}, (2, 9, DIM)),
         "groups_soft": ({"groups": 2, "hard": False, "kl_weight": 0.1, "diversity_weight": 0.1}, (2, 9, DIM)),
@@ -25,6 +26,7 @@ def cases() -> list[Case]:
             draws=True,
             noisy=not given.get("hard", True),
             projects=True,
+            counts=name != "frozen",
             options=given,
         )
         for name, (given, shape) in options.items()

@@ -10,7 +10,8 @@ from vqkit.codebook import Normal
 def cases() -> list[Case]:
     options = {
         "plain": ({}, (2, 9, DIM)),
-        "normal": ({"init": Normal(0.5), "temperature": 0.5}, (2, 9, DIM)),
+        "frozen": ({"freeze_codebook": True}, (2, 9, DIM)),
+        "normal": ({"init": Normal(0.5), "temperature": 0.5, "usage_window": 64}, (2, 9, DIM)),
         "entropy": (
             {"init": Normal(), "entropy_weight": 0.1, "entropy_temperature": 0.5, "codebook_weight": 1.0},
             (2, 9, DIM),
@@ -25,6 +26,13 @@ def cases() -> list[Case]:
         "image": ({"channel_dim": 1, "init": Normal()}, (2, DIM, 3, 4)),
     }
     return [
-        Case(f"IBQ-{name}", lambda o=given: IBQ(DIM, SIZE, **o), shape, projects=name == "projected", options=given)
+        Case(
+            f"IBQ-{name}",
+            lambda o=given: IBQ(DIM, SIZE, **o),
+            shape,
+            projects=name == "projected",
+            counts=name != "frozen",
+            options=given,
+        )
         for name, (given, shape) in options.items()
     ]

@@ -12,7 +12,7 @@ from vqkit import LatentQuantize
 
 METHODS: dict[str, dict[str, Any]] = {
     "plain": {},
-    "weights": {"commitment_loss_weight": 1.0, "quantization_loss_weight": 0.0},
+    "weights": {"commitment_loss_weight": 1.0, "quantization_loss_weight": 0.0, "usage_window": 64},
     "fixed": {"optimize_values": False},
     "in_place": {"in_place_codebook_optimizer": partial(torch.optim.SGD, lr=0.5, momentum=0.9)},
 }

@@ -85,7 +85,7 @@ TABLES: dict[str, dict[str, Any]] = {
 
 PYRAMIDS: dict[str, tuple[Callable[[], Quantizer], tuple[int, ...]]] = {
     "plain": (_vq(), IMAGE),
-    "no_phi": (_vq(quant_resi=0.0), IMAGE),
+    "no_phi": (_vq(quant_resi=0.0, usage_window=64), IMAGE),
     "phi_each": (_vq(share_quant_resi=0), IMAGE),
     "phi_by_place": (_vq(share_quant_resi=2), IMAGE),
     "linear": (_vq(interpolation="linear"), IMAGE),
@@ -102,6 +102,15 @@ PYRAMIDS: dict[str, tuple[Callable[[], Quantizer], tuple[int, ...]]] = {
     "in_order": (lambda: MultiScale([VectorQuantize(DIM, n) for n in (4, 8)], (2, 4)), IMAGE),
 }
 
+RANK = {"decay": 0.5, "commitment_weight": 0.5, "kmeans_init": False, "sync_codebook": False, "accept_image_fmap": True}
+ORTHOGONAL = {
+    "orthogonal_reg_weight": 1.0,
+    "orthogonal_reg_max_codes": 8,
+    "orthogonal_reg_active_codes_only": True,
+    "threshold_ema_dead_code": 0,
+    "accept_image_fmap": True,
+}
+
 PEER: dict[str, tuple[Callable[[], Quantizer], tuple[int, ...]]] = {
     "image": (_peer(accept_image_fmap=True), IMAGE),
     "sequence": (_peer(scales=(2, 9)), (2, DIM, 9)),
@@ -109,8 +118,11 @@ PEER: dict[str, tuple[Callable[[], Quantizer], tuple[int, ...]]] = {
     "last": (_peer(accept_image_fmap=True, channel_first=False, rotation_trick=True), (2, 4, 4, DIM)),
     "apart": (_peer(accept_image_fmap=True, shared_codebook=False, share_quant_resi=-1), IMAGE),
     "nested_dropout": (_peer(accept_image_fmap=True, nested_dropout=0.9, nested_dropout_min_levels=2), IMAGE),
-    "stochastic": (_peer(accept_image_fmap=True, stochastic_sample_codes=True), IMAGE),
-    "orthogonal": (_peer(accept_image_fmap=True, orthogonal_reg_weight=1.0, threshold_ema_dead_code=0), IMAGE),
+    "stochastic": (_peer(accept_image_fmap=True, stochastic_sample_codes=True, sample_codebook_temp=0.5), IMAGE),
+    "larger": (_peer(accept_image_fmap=True, size=(5, 4), quant_resi=0.3, kmeans_iters=3), (2, DIM, 5, 4)),
+    "of_one_rank": (_peer(**RANK), IMAGE),
+    "orthogonal": (_peer(orthogonal_reg_weight=1.0, threshold_ema_dead_code=0, accept_image_fmap=True), IMAGE),
+    "orthogonal_active_stochastic": (_peer(**ORTHOGONAL), IMAGE),
 }
 
 

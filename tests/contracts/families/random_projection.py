@@ -10,7 +10,7 @@ def cases() -> list[Case]:
     options = {
         "one": ({}, (2, 9, DIM)),
         "several": ({"num_codebooks": 3}, (2, 9, DIM)),
-        "plain": ({"norm": False}, (2, 9, DIM)),
+        "plain": ({"norm": False, "usage_window": 64}, (2, 9, DIM)),
         "offsets": ({"num_codebooks": 2, "projection_has_bias": True}, (2, 9, DIM)),
         "image": ({"num_codebooks": 2, "channel_dim": 1}, (2, DIM, 3, 4)),
     }

@@ -76,6 +76,11 @@ VQ_OPTIONS: dict[str, dict[str, Any]] = {
         "quantize_dropout_multiple_of": 2,
     },
     "dropout_per_sample": {"dropout": StageDropout(0.5, per_sample=True)},
+    "dropout_some": {
+        "quantize_dropout": True,
+        "quantize_dropout_rate": 0.5,
+        "quantize_dropout_per_sample": True,
+    },
     "dropout_shared": {"quantize_dropout": True, "shared_codebook": True},
     "beam": {"beam_size": 3},
     "beam_eval": {"eval_beam_size": 4, "shared_codebook": True},
@@ -133,12 +138,14 @@ def _composed() -> dict[str, Callable[[], Quantizer]]:
     return {
         "Residual-of-residuals": lambda: Residual([Residual(vq(), 2), ResidualVQ(DIM, 2, SIZE)]),
         "Residual-of-groups": lambda: Residual([Grouped([vq(4), vq(8)]), Grouped([vq(6), vq(6)])]),
+        "Residual-own_estimator": lambda: Residual([vq(), vq()], estimator=Rotation()),
         "Residual-of-kinds": lambda: Residual([vq(), ImplicitVQ(DIM, 8, depth=1)], loss_weights=(1, 2)),
         "Grouped-of-kinds": lambda: Grouped([vq(4, use_cosine_sim=True), vq(8, learnable_codebook=True)]),
         "ImplicitVQ": lambda: ImplicitVQ(DIM, SIZE, depth=2),
         "Residual-of-finite-scalars": lambda: Residual([vq(), FSQ([3] * DIM, bound_hard_clamp=True), LFQ(dim=DIM)]),
         "Grouped-of-lookup-free": lambda: Grouped([FSQ([5] * 4), FSQ([4] * 8)]),
         "SplitResidualVQ": lambda: SplitResidualVQ(DIM, Q, SIZE, 5),
+        "SplitResidualVQ-two_semantic": lambda: SplitResidualVQ(DIM, Q, SIZE, 5, n_semantic=2),
     }
 
 
@@ -152,6 +159,10 @@ OTHERS: dict[str, tuple[type[Quantizer], dict[str, Any]]] = {
     "ResidualFSQ-dropout": (ResidualFSQ, {"dim": DIM, "quantize_dropout": True, **SCALAR}),
     "ResidualFSQ-noise": (ResidualFSQ, {"dim": DIM, "noise_dropout": 0.3, **SCALAR}),
     "ResidualFSQ-tanh": (ResidualFSQ, {"dim": DIM, "bound_hard_clamp": False, **SCALAR}),
+    "ResidualFSQ-tanh-clamped": (
+        ResidualFSQ,
+        {"dim": DIM, "bound_hard_clamp": False, "soft_clamp_input_value": 2.0, **SCALAR},
+    ),
     "GroupedResidualFSQ-projected": (GroupedResidualFSQ, {"dim": DIM, "groups": 2, **SCALAR}),
     "ResidualLFQ-projected": (ResidualLFQ, {"dim": DIM, **BINARY}),
     "ResidualLFQ-plain": (ResidualLFQ, {"codebook_size": 2**DIM, "num_quantizers": Q, "commitment_loss_weight": 0.2}),
@@ -182,6 +193,6 @@ def _other_cases() -> list[Case]:
 
 
 def cases() -> list[Case]:
-    projecting = {"Residual-of-kinds", "ImplicitVQ", "SplitResidualVQ"}
+    projecting = {"Residual-of-kinds", "ImplicitVQ", "SplitResidualVQ", "SplitResidualVQ-two_semantic"}
     composed = [Case(name, make, ROWS, projects=name in projecting) for name, make in _composed().items()]
     return [*_vq_cases(), *_other_cases(), *composed]

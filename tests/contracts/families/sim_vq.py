@@ -22,7 +22,8 @@ def _mlp(width: int) -> nn.Module:
 METHODS: dict[str, dict[str, Any]] = {
     "plain": {},
     "straight_through": {"rotation_trick": False},
-    "narrow": {"frozen_codebook_dim": 5},
+    "frozen": {"freeze_codebook": True},
+    "narrow": {"frozen_codebook_dim": 5, "usage_window": 64},
     "mlp": {"codebook_transform": _mlp, "frozen_codebook_dim": 6},
     "init": {"init_fn": _doubled, "commitment_weight": 2.0, "input_to_quantize_commit_loss_weight": 0.5},
     "diveq": {"estimator": DiVeQ()},
@@ -43,7 +44,14 @@ def _make(options: dict[str, Any]) -> Quantizer:
 
 def cases() -> list[Case]:
     rows = [
-        Case(f"SimVQ-{name}", lambda o=options: _make(o), draws=name in DRAWS, noisy=name in NOISY, options=options)
+        Case(
+            f"SimVQ-{name}",
+            lambda o=options: _make(o),
+            draws=name in DRAWS,
+            noisy=name in NOISY,
+            counts=name != "frozen",
+            options=options,
+        )
         for name, options in METHODS.items()
     ]
     first = Case("SimVQ-channel_first", lambda: SimVQ(DIM, SIZE, channel_first=True), (2, DIM, 3, 4))

@@ -50,12 +50,20 @@ METHODS: dict[str, dict[str, Any]] = {
     "normal_init": {"init": Normal(0.5)},
     "ema_debiased": {"update": EMA(0.9, debias=True)},
     "ema_manual": {"manual_ema_update": True},
+    "ema_of_one_rank": {"decay": 0.5, "eps": 1e-2, "sync_codebook": False, "usage_window": 64},
+    "frozen": {"freeze_codebook": True},
     "gradient": {"learnable_codebook": True},
+    "gradient_weighted": {"learnable_codebook": True, "codebook_weight": 0.25, "commitment": 0.5},
     "gradient_sync": {"update": Gradient(0.25), "sync_update_v": 0.5},
     "fixed": {"ema_update": False},
     "in_place": {"in_place_codebook_optimizer": SGD},
-    "in_place_manual": {"update": InPlace(SGD, manual=True)},
+    "in_place_manual": {"in_place_codebook_optimizer": SGD, "manual_in_place_optimizer_update": True},
     "affine_running": {"affine_param": True},
+    "affine_running_fast": {
+        "affine_param": True,
+        "affine_param_batch_decay": 0.7,
+        "affine_param_codebook_decay": 0.5,
+    },
     "affine_learned": {"affine": LearnedAffine(lr=0.5, groups=4), "update": Gradient()},
     "affine_in_place": {"affine": LearnedAffine(), "update": InPlace(partial(torch.optim.Adam, lr=0.01))},
     "bridge": {"vq_bridge": nn.Identity},  # stands for a module; made per build
@@ -74,7 +82,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "gumbel": {"straight_through": True},
     "gumbel_noise": {"estimator": GumbelStraightThrough(0.5), "learnable_codebook": True},
     "index_backpropagation": {"estimator": IndexBackpropagation(0.5), "learnable_codebook": True},
-    "diveq": {"directional_reparam": True},
+    "diveq": {"directional_reparam": True, "directional_reparam_variance": 1e-2},
     "noise_substitution": {"estimator": NoiseSubstitution(), "update": Gradient()},
     "stochastic": {"stochastic_sample_codes": True, "sample_codebook_temp": 0.5},
     "cross_entropy": {"commitment_use_cross_entropy_loss": True},
@@ -130,6 +138,7 @@ def cases() -> list[Case]:
             draws=m in DRAWS,
             noisy=m in NOISY,
             projects="project" in place,
+            counts=m != "frozen",
             options={**method, **layout},
         )
         for m, method in METHODS.items()

@@ -40,7 +40,7 @@ def load_hierarchical_vq(state: State, options: Mapping[str, Any]) -> Hierarchic
     own = {**options, "share_quant_resi": len(phis) if alike else 0}
     hierarchical = HierarchicalVQ(**agreed(own, **told))
     for quantizer, table in zip(hierarchical.quantizers, tables, strict=True):
-        fill_table(quantizer.book, table)  # pyright: ignore[reportAttributeAccessIssue] - each a VectorQuantize
+        fill_table(quantizer.book, table)  # pyright: ignore[reportArgumentType] - each a VectorQuantize
     for s, place in enumerate(which):
         phi = hierarchical.phis[s]
         if isinstance(phi, Phi):  # without quant_resi theirs is there all the same, unused

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vqkit.interop.checkpoints.options import agreed
+from vqkit.interop.checkpoints.options import agreed, chosen
 from vqkit.interop.checkpoints.state import State, fill, fill_linear, fill_projections
 from vqkit.quantizers import LFQ, BinaryMapper, GroupedResidualLFQ, ResidualLFQ
 from vqkit.quantizers.projections import CosineLinear
 from vqkit.quantizers.stage_options import sorted_options
+
+LOSSES: dict[str, Any] = {"entropy_loss_weight": 0.1, "commitment_loss_weight": 0.0, "inv_temperature": 100.0}
+"""The defaults there, so that a loaded quantizer trains on as it did."""
 
 
 def load_lfq(state: State, options: Mapping[str, Any]) -> LFQ:
@@ -24,7 +27,7 @@ def load_lfq(state: State, options: Mapping[str, Any]) -> LFQ:
         told["projection_has_bias"] = "project_out.bias" in state
         if dim != inner:  # a map by cosines is stored the other way round
             told["cosine_sim_project_in"] = state.shape("project_in.weight", 2)[0] == dim
-    lfq = LFQ(**agreed(options, **told))
+    lfq = LFQ(**agreed(chosen(options, **LOSSES), **told))
     _fill_bits(lfq, state)
     if isinstance(lfq.projections.project_in, CosineLinear):
         weight = state.take("project_in.weight", 2).t()
@@ -39,7 +42,7 @@ def load_residual_lfq(state: State, options: Mapping[str, Any]) -> ResidualLFQ:
     """Its ``layers.i.mask``, ``layers.i.orthogonal_rot``, ``project_in.*`` and ``project_out.*``."""
     layout, _ = sorted_options(options, layout_only=True)
     auto = {} if layout or "channel_first" in options else {"channel_dim": None}
-    residual = ResidualLFQ(**agreed({**auto, **options}, **_told_of_layers(state)))
+    residual = ResidualLFQ(**agreed(chosen({**auto, **options}, **LOSSES), **_told_of_layers(state)))
     _fill_layers(residual, state)
     return residual
 
@@ -49,7 +52,7 @@ def load_grouped_residual_lfq(state: State, options: Mapping[str, Any]) -> Group
     parts = state.numbered("rvqs")
     told = _told_of_layers(parts[0])
     told |= {"groups": len(parts), "dim": len(parts) * told["dim"]}
-    grouped = GroupedResidualLFQ(**agreed(options, **told))
+    grouped = GroupedResidualLFQ(**agreed(chosen(options, **LOSSES), **told))
     for group, part in zip(grouped.members, parts, strict=True):
         _fill_layers(group, part)
     return grouped
