@@ -24,18 +24,18 @@ double length_from(float squares, long n) {
   return std::sqrt((double)squares * (1 + (n + 3) * 2 * UNIT) + n * 0x1p-126);
 }
 
-Codes::Codes(const float* codes, long K, long D, bool cosine, const Isa& isa, int threads)
+Codes::Codes(const float* codes, long K, long D, Metric metric, const Isa& isa, int threads)
     : codes(codes), K(K), D(D), padded((D + isa.pad - 1) / isa.pad * isa.pad),
-      panels((K + SCORE_STEP - 1) / SCORE_STEP * SCORE_STEP / isa.width), cosine(cosine), centre(D), factor(K, 1.0) {
+      panels((K + SCORE_STEP - 1) / SCORE_STEP * SCORE_STEP / isa.width), metric(metric), centre(D), factor(K, 1.0) {
   // A thread costs tens of microseconds, as many as a hundred thousand numbers.
   threads = (int)std::max(1L, std::min((long)threads, K * D / 100000));
   find_centre(isa, threads);
   if (!finite) return;
-  if (!cosine) find_scale(isa, threads);
+  if (metric != COSINE) find_scale(isa, threads);
   fill_panels(isa, threads);
 }
 
-// The code at unit length less the centre, subtracted in float64: where codes lie close together it cancels.
+// The code, for cosine at unit length, less the centre; subtracted in float64: where codes lie close together it cancels.
 void Codes::direct(const float* code, double by, float* out) const {
   for (long d = 0; d < D; ++d) out[d] = (float)(code[d] * by - centre[d]);
 }
@@ -50,7 +50,7 @@ void Codes::find_centre(const Isa& isa, int threads) {
     for (long k = from; k < to; ++k) {
       const float* code = codes + k * D;
       for (long d = 0; d < D; ++d) bad[chunk] |= !(std::fabs(code[d]) < INFINITY);
-      if (cosine) {
+      if (metric == COSINE) {
         const double length = std::sqrt(isa.distance(code, 1, origin.data(), 1, D));
         factor[k] = length > 0 ? 1 / length : 0;
         direct(code, factor[k], unit.data());
@@ -89,15 +89,16 @@ void Codes::fill_panels(const Isa& isa, int threads) {
     std::vector<float> unit(D), entered(padded), origin(D);
     for (long k = from; k < to; ++k) {
       const float* code = codes + k * D;
-      if (cosine) direct(code, factor[k], unit.data());
-      const Entered e = cosine ? isa.enter(unit.data(), origin.data(), 1, D, padded, entered.data())
-                               : isa.enter(code, centre.data(), scale, D, padded, entered.data());
+      if (metric != EUCLIDEAN) direct(code, factor[k], unit.data());
+      const Entered e = metric == EUCLIDEAN
+                            ? isa.enter(code, centre.data(), scale, D, padded, entered.data())
+                            : isa.enter(unit.data(), origin.data(), scale, D, padded, entered.data());
       isa.pack(entered.data(), padded, k % isa.width, screen.get() + k / isa.width * panel_bytes(isa));
-      bias[k] = cosine ? 0.0f : -e.before / 2;
+      bias[k] = metric == EUCLIDEAN ? -e.before / 2 : 0.0f;
       const double before = length_from(e.before, D);
       reaches[chunk] = std::max(reaches[chunk], before * (1 + 4 * UNIT));
       halves[chunk] = std::max(halves[chunk], length_from(e.after, D));
-      losses[chunk] = std::max(losses[chunk], length_from(e.lost, D) + before * 4 * UNIT + (cosine ? 0x1p-50 : 0));
+      losses[chunk] = std::max(losses[chunk], length_from(e.lost, D) + before * 4 * UNIT + (metric == COSINE ? 0x1p-50 : 0));
     }
   });
   reach = *std::max_element(reaches.begin(), reaches.end());

@@ -5,18 +5,21 @@
 #include "aligned.h"
 #include "isa.h"
 
+enum Metric { EUCLIDEAN, COSINE, DOT };
+
 struct Codes {
   const float* codes;
   long K, D, padded, panels;
-  bool cosine, finite = true;
+  Metric metric;
+  bool finite = true;
   std::vector<float> centre;    // (D,)
   std::vector<double> factor;   // (K,) 1, or 1/|e| for cosine, 0 for a zero code
   float scale = 1;              // a power of two that brings the farthest code near one
   double reach, half_reach, lost;  // the largest |e'|, |ê| and |e' − ê|
   Aligned<char> screen;
-  Aligned<float> bias;          // −½|e'|², or 0 for cosine; −inf behind the last code
+  Aligned<float> bias;          // −½|e'|² where the distance is Euclidean, else 0; −inf behind the last code
 
-  Codes(const float* codes, long K, long D, bool cosine, const Isa& isa, int threads);
+  Codes(const float* codes, long K, long D, Metric metric, const Isa& isa, int threads);
   const char* panel(long number, const Isa& isa) const { return screen.get() + number * panel_bytes(isa); }
   long panel_bytes(const Isa& isa) const { return isa.width * padded * (isa.half ? 2 : 4); }
 

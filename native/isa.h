@@ -26,6 +26,7 @@ struct Isa {
   void (*select)(const float* scores, long n, long first_code, Survivors* row);
   // |x·scale_x − e·scale_e|² in float64, in an order that never changes.
   double (*distance)(const float* x, double scale_x, const float* e, double scale_e, long n);
+  double (*dot)(const float* a, const float* b, long n);
   void (*add)(const float* v, long n, double* sum);  // sum += v
   bool (*finite)(const float* v, long n);
   void (*scaled_difference)(const float* x, const float* e, float by, long n, float* out);

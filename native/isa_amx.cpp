@@ -53,7 +53,7 @@ void product(const void* rows, long padded, const void* panels, const float* bia
     _tile_stored(3, out + 16 * stride + WIDTH, stride * 4);
   }
 }
-const Isa ISA = {"amx", ROWS, WIDTH, 32, 1, enter<true>, pack, product, select, distance, add,
+const Isa ISA = {"amx", ROWS, WIDTH, 32, 1, enter<true>, pack, product, select, distance, dot, add,
                  finite, scaled_difference, turned_back, open_tiles, close_tiles};
 }  // namespace amx
 const Isa* const ISA_AMX = &amx::ISA;

@@ -12,7 +12,7 @@ static inline Vec max_of(Vec a, Vec b) { return _mm256_max_ps(a, b); }
 static inline unsigned long long at_least(Vec a, float t) {
   return (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(a, _mm256_set1_ps(t), _CMP_GE_OQ));
 }
-const Isa ISA = {"avx2", ROWS, WIDTH, 1, 0, enter<false>, pack, product, select, distance, add,
+const Isa ISA = {"avx2", ROWS, WIDTH, 1, 0, enter<false>, pack, product, select, distance, dot, add,
                  finite, scaled_difference, turned_back, open, close};
 }  // namespace avx2
 const Isa* const ISA_AVX2 = &avx2::ISA;

@@ -13,7 +13,7 @@ static inline Vec max_of(Vec a, Vec b) { return _mm512_max_ps(a, b); }
 static inline unsigned long long at_least(Vec a, float t) {
   return _mm512_cmp_ps_mask(a, _mm512_set1_ps(t), _CMP_GE_OQ);
 }
-const Isa ISA = {"avx512", ROWS, WIDTH, 1, 0, enter<false>, pack, product, select, distance, add,
+const Isa ISA = {"avx512", ROWS, WIDTH, 1, 0, enter<false>, pack, product, select, distance, dot, add,
                  finite, scaled_difference, turned_back, open, close};
 }  // namespace avx512
 const Isa* const ISA_AVX512 = &avx512::ISA;

@@ -40,7 +40,7 @@ void product(const void* rows, long padded, const void* panels, const float* bia
     }
   }
 }
-const Isa ISA = {"avx512bf16", ROWS, WIDTH, 2, 1, enter<true>, pack, product, select, distance, add,
+const Isa ISA = {"avx512bf16", ROWS, WIDTH, 2, 1, enter<true>, pack, product, select, distance, dot, add,
                  finite, scaled_difference, turned_back, open, close};
 }  // namespace avx512bf16
 const Isa* const ISA_AVX512BF16 = &avx512bf16::ISA;

@@ -12,7 +12,7 @@ static inline unsigned long long at_least(Vec a, float t) {
   for (int i = 0; i < LANES; ++i) lanes |= (unsigned long long)(a[i] >= t) << i;
   return lanes;
 }
-const Isa ISA = {"portable", ROWS, WIDTH, 1, 0, enter<false>, pack, product, select, distance, add,
+const Isa ISA = {"portable", ROWS, WIDTH, 1, 0, enter<false>, pack, product, select, distance, dot, add,
                  finite, scaled_difference, turned_back, open, close};
 }  // namespace portable
 const Isa* const ISA_PORTABLE = &portable::ISA;

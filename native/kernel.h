@@ -47,6 +47,17 @@ double distance(const float* x, double scale_x, const float* e, double scale_e, 
   return (((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]))) + rest;
 }
 
+double dot(const float* a, const float* b, long n) {
+  Wide sums[2] = {};
+  long i = 0;
+  for (; i + 16 <= n; i += 16)
+    for (int j = 0; j < 2; ++j) sums[j] += widen(a + i + 8 * j) * widen(b + i + 8 * j);
+  double rest = 0;
+  for (; i < n; ++i) rest += (double)a[i] * b[i];
+  const Wide s = sums[0] + sums[1];
+  return (((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]))) + rest;
+}
+
 void add(const float* v, long n, double* sum) {
   long i = 0;
   for (; i + 8 <= n; i += 8) *(Wide*)(sum + i) += widen(v + i);
@@ -162,17 +173,6 @@ bool finite(const float* v, long n) {
 // out = by·(x − e)
 void scaled_difference(const float* x, const float* e, float by, long n, float* out) {
   for (long i = 0; i < n; ++i) out[i] = by * (x[i] - e[i]);
-}
-
-static inline double dot(const float* a, const float* b, long n) {
-  Wide sums[2] = {};
-  long i = 0;
-  for (; i + 16 <= n; i += 16)
-    for (int j = 0; j < 2; ++j) sums[j] += widen(a + i + 8 * j) * widen(b + i + 8 * j);
-  double rest = 0;
-  for (; i < n; ++i) rest += (double)a[i] * b[i];
-  const Wide s = sums[0] + sums[1];
-  return (((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]))) + rest;
 }
 
 // The gradient g of the quantized row to the row x of code q, by the transpose of the rotation trick's map. With

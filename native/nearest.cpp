@@ -8,10 +8,10 @@ namespace {
 constexpr long FEW_ROWS = 4;
 
 // Whether the codes are finite.
-bool search(const float* x, long N, const float* table, long K, long D, bool cosine, const Isa& isa, int threads,
+bool search(const float* x, long N, const float* table, long K, long D, Metric metric, const Isa& isa, int threads,
             const Found& found) {
   threads = useful_threads(threads, N, K, D);
-  const Codes codes(table, K, D, cosine, isa, threads);
+  const Codes codes(table, K, D, metric, isa, threads);
   if (codes.finite) Search(x, N, codes, isa, found, threads).run(threads);
   return codes.finite;
 }
@@ -39,21 +39,22 @@ void search_again(const float* x, long N, long D, const Found& found, const Agai
 extern "C" {
 
 // indices (N, topk) and distances (N, topk) of rows x (N, D) among codes (K, D), float32 both: −1 where a row is not
-// finite. For topk 1 distances may be null. Returns 0, or 1 where the codes are not finite and the answer means nothing,
+// finite. metric: of ``Metric``. For topk 1 distances may be null. Returns 0, or 1 where the codes are not finite and the answer means nothing,
 // or 2 for an unknown instruction set (a name of vqkit_isa, or null) or a topk beyond MAX_TOPK.
-int vqkit_nearest(const float* x, int64_t N, const float* codes, int64_t K, int64_t D, int cosine, int topk,
+int vqkit_nearest(const float* x, int64_t N, const float* codes, int64_t K, int64_t D, int metric_number, int topk,
                   const char* isa_name, int threads, int64_t* indices, double* distances) {
   const Isa* isa = isa_name ? isa_called(isa_name) : fastest_isa(true);
   if (!isa || topk > MAX_TOPK || topk > K || K > INT32_MAX) return 2;
+  const Metric metric = (Metric)metric_number;
   const Found found{topk, indices, distances};
   const auto by_measuring = [&](const float* rows, long n, const Found& into) {
-    return measure_all(rows, n, codes, K, D, cosine != 0, *isa, threads, into);
+    return measure_all(rows, n, codes, K, D, metric, *isa, threads, into);
   };
   if (N <= FEW_ROWS) return by_measuring(x, N, found) ? 0 : 1;
-  if (!search(x, N, codes, K, D, cosine != 0, *isa, threads, found)) return 1;
+  if (!search(x, N, codes, K, D, metric, *isa, threads, found)) return 1;
   if (isa->half)
     search_again(x, N, D, found, [&](const float* rows, long n, const Found& into) {
-      search(rows, n, codes, K, D, cosine != 0, *fastest_isa(false), threads, into);
+      search(rows, n, codes, K, D, metric, *fastest_isa(false), threads, into);
     });
   search_again(x, N, D, found, by_measuring);
   return 0;

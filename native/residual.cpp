@@ -40,7 +40,7 @@ struct Chain {
     Search(rows, count, codes, isa, {1, index, nullptr}, 1).run(0, 1);
     for (long r = 0; r < count; ++r)
       if (index[r] == UNRESOLVED)
-        measure_all(rows + r * D, 1, codes.codes, codes.K, D, false, isa, 1, {1, index + r, nullptr});
+        measure_all(rows + r * D, 1, codes.codes, codes.K, D, EUCLIDEAN, isa, 1, {1, index + r, nullptr});
   }
 };
 
@@ -57,7 +57,7 @@ int vqkit_residual_chain(const float* x, int64_t N, const float* codebooks, int6
   threads = useful_threads(threads, N * Q, K, D);
   std::vector<std::unique_ptr<Codes>> stages;
   for (int64_t q = 0; q < Q; ++q) {
-    stages.push_back(std::make_unique<Codes>(codebooks + q * K * D, K, D, false, *isa, threads));
+    stages.push_back(std::make_unique<Codes>(codebooks + q * K * D, K, D, EUCLIDEAN, *isa, threads));
     if (!stages.back()->finite) return 1;
   }
   const Chain chain{x, N, D, stages, *isa, indices};

@@ -2,7 +2,7 @@
 //
 // Screening. With a centre c and a power of two σ, x' = σ(x − c) and e' = σ(e − c), the nearest code maximises
 // s = x'·e' − ½|e'|². For cosine x' is x at about unit length (any positive factor leaves the order), e' = e/|e| − c,
-// and there is no second term.
+// and there is no second term; nor is there for inner products, with x' = x and e' = σ(e − c): x·c is the same for all.
 //
 // The bound. Let u = 2⁻²⁴; x1 and e1 are x' and e' in float32, each number off by at most 2u of itself; x̂ and ê are what
 // is multiplied: x1 and e1 (for cosine e/|e| in float64, 2⁻⁵⁰ beside the truth), or these rounded to bfloat16 (subnormal ones to zero). By Cauchy and Schwarz
@@ -32,15 +32,22 @@ constexpr int OFF_SET = 16;  // keeps rows of scores off powers of two, where th
 
 // 1, or 1/|x| for cosine, 0 for a zero vector.
 double factor_of(const float* x, const Codes& codes, const Isa& isa, const float* origin) {
-  if (!codes.cosine) return 1;
+  if (codes.metric != COSINE) return 1;
   const double length = std::sqrt(isa.distance(x, 1, origin, 1, codes.D));
   return length > 0 ? 1 / length : 0;
 }
 
+// |x − e|², or 1 − cos, or −x·e, in float64.
+double measured(const float* x, double factor_x, const float* e, double factor_e, long D, Metric metric,
+                const Isa& isa) {
+  if (metric == DOT) return -isa.dot(x, e, D);
+  if (metric == COSINE && (factor_x == 0 || factor_e == 0)) return 1;
+  const double squared = isa.distance(x, factor_x, e, factor_e, D);
+  return metric == COSINE ? squared / 2 : squared;
+}
+
 double measured(const float* x, double factor, long k, const Codes& codes, const Isa& isa) {
-  if (codes.cosine && (factor == 0 || codes.factor[k] == 0)) return 1;
-  const double squared = isa.distance(x, factor, codes.codes + k * codes.D, codes.factor[k], codes.D);
-  return codes.cosine ? squared / 2 : squared;
+  return measured(x, factor, codes.codes + k * codes.D, codes.factor[k], codes.D, codes.metric, isa);
 }
 
 }  // namespace
@@ -100,12 +107,13 @@ void Search::score(const char* entered, long count, long from, long to, float* s
 double Search::enter(const float* row, char* out, Survivors* kept, float* shifted, const float* origin) const {
   const double factor = factor_of(row, codes, isa, origin);
   const float* direct = row;
-  if (codes.cosine && std::isfinite(factor)) {
+  if (codes.metric == COSINE && std::isfinite(factor)) {
     for (long d = 0; d < codes.D; ++d) shifted[d] = (float)(row[d] * factor);
     direct = shifted;
   }
-  const float* centre = codes.cosine ? origin : codes.centre.data();
-  const Entered e = isa.enter(direct, centre, codes.scale, codes.D, codes.padded, out);
+  const Entered e = codes.metric == EUCLIDEAN
+                        ? isa.enter(row, codes.centre.data(), codes.scale, codes.D, codes.padded, out)
+                        : isa.enter(direct, origin, 1, codes.D, codes.padded, out);
   const double before = length_from(e.before, codes.D), after = length_from(e.after, codes.D);
   const double lost = length_from(e.lost, codes.D) + before * 4 * UNIT;
   const double terms = (2.0 * codes.padded + 32) * UNIT, gamma = terms / (1 - terms);
@@ -118,7 +126,7 @@ double Search::enter(const float* row, char* out, Survivors* kept, float* shifte
 
 void Search::leave(long n, double factor, Survivors* row) const {
   if (factor < 0) return found.fill(n, NO_ROW);
-  if (codes.cosine && factor == 0) row->full = 1;  // every code is as far
+  if (codes.metric == COSINE && factor == 0) row->full = 1;  // every code is as far
   drop_ruled_out(row);
   if (row->full || row->count < found.topk) return found.fill(n, UNRESOLVED);
   if (row->count == 1 && !found.distance) {
@@ -131,16 +139,16 @@ void Search::leave(long n, double factor, Survivors* row) const {
   });
 }
 
-bool measure_all(const float* x, long N, const float* table, long K, long D, bool cosine, const Isa& isa, int threads,
+bool measure_all(const float* x, long N, const float* table, long K, long D, Metric metric, const Isa& isa, int threads,
                  const Found& found) {
   const std::vector<float> origin(D);
   const auto factor_or_nan = [&](const float* v) {
     const double squared = isa.distance(v, 1, origin.data(), 1, D);
-    return !std::isfinite(squared) ? NAN : !cosine ? 1 : squared > 0 ? 1 / std::sqrt(squared) : 0;
+    return !std::isfinite(squared) ? NAN : metric != COSINE ? 1 : squared > 0 ? 1 / std::sqrt(squared) : 0;
   };
   std::vector<double> factor(K, 1.0);
   std::atomic<bool> finite = true;
-  for (long k = 0; cosine && k < K; ++k) {
+  for (long k = 0; metric == COSINE && k < K; ++k) {
     factor[k] = factor_or_nan(table + k * D);
     if (std::isnan(factor[k])) finite = false;
   }
@@ -154,8 +162,7 @@ bool measure_all(const float* x, long N, const float* table, long K, long D, boo
         continue;
       }
       found.choose(n, K, [&](long k) {
-        double away = isa.distance(row, own, table + k * D, factor[k], D);
-        if (cosine) away = own == 0 || factor[k] == 0 ? 1 : away / 2;
+        const double away = measured(row, own, table + k * D, factor[k], D, metric, isa);
         if (!std::isfinite(away)) finite = false;
         return std::pair(k, away);
       });

@@ -64,7 +64,7 @@ struct Search {
 
 // Every distance of every row, for rows so few that preparing the codes would take longer, or that no screen tells
 // apart. Whether the codes are finite.
-bool measure_all(const float* x, long N, const float* table, long K, long D, bool cosine, const Isa& isa, int threads,
+bool measure_all(const float* x, long N, const float* table, long K, long D, Metric metric, const Isa& isa, int threads,
                  const Found& found);
 
 // How many threads are worth starting: each costs tens of microseconds, as much as some millions of multiplications.

@@ -14,7 +14,7 @@ from vqkit.kernels.dispatch import choose
 ABSENT = cpu.why_not()
 pytestmark = pytest.mark.skipif(ABSENT is not None, reason=f"no native library: {ABSENT}")
 ISAS = [] if ABSENT else cpu.instruction_sets()
-METRICS = ["euclidean", "cosine"]
+METRICS = ["euclidean", "cosine", "dot"]
 
 
 def assert_same(x: Tensor, codes: Tensor, metric: str, topk: int, isa: str) -> None:
@@ -23,8 +23,16 @@ def assert_same(x: Tensor, codes: Tensor, metric: str, topk: int, isa: str) -> N
     _, expected = reference.nearest(x, codes, metric, topk)
     order, every = reference.nearest(x, codes, metric, codes.shape[1])
     of_index = torch.empty_like(every).scatter_(2, order, every).gather(2, indices)
-    # Unit vectors that nearly agree differ by little more than their own rounding.
-    slack = 1e-12 * expected + (1e-14 * expected.sqrt() + 1e-30 if metric == "cosine" else 0)
+    # Unit vectors that nearly agree differ by little more than their own rounding, and products cancel.
+    lengths = x.double().norm(dim=2)[..., None] * codes.double().norm(dim=2).max()
+    slack = (
+        1e-12 * expected.abs()
+        + {
+            "euclidean": 0.0,
+            "cosine": 1e-14 * expected.abs().sqrt() + 1e-30,
+            "dot": 1e-13 * (lengths + codes.double().square().sum(2).max() + x.double().square().sum(2)[..., None]),
+        }[metric]
+    )
     assert bool(((distances - expected).abs() <= slack).all())
     assert bool(((of_index - expected).abs() <= slack).all())
     assert bool((distances.diff(dim=-1) >= 0).all())

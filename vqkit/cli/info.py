@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 PACKAGES = ("numpy", "safetensors", "accelerate", "matplotlib", "pillow", "scikit-learn", "torchmetrics", "tensorboard")
 PACKAGES += ("huggingface_hub", "datasets")
-OPS = ("nearest", "code_sums")
 
 
 def info(model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None) -> None:
@@ -48,9 +47,11 @@ def kernels() -> list[tuple[str, str]]:
     import torch
 
     from vqkit.kernels import cpu
-    from vqkit.kernels.dispatch import choose
+    from vqkit.kernels.dispatch import OPS, choose
 
-    rows = [("native library", cpu.why_not() or f"runs {cpu.instruction_sets()[0]}")]
+    rows = [
+        ("native library", cpu.why_not() or f"runs {cpu.instruction_sets()[0]}, of {', '.join(cpu.instruction_sets())}")
+    ]
     devices = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     for device in devices:
         name = platform.processor() or platform.machine() if device == "cpu" else torch.cuda.get_device_name(device)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vqkit.errors import bad_value
 from vqkit.kernels import ops
+from vqkit.kernels.reference.nearest import lifted
 from vqkit.shapes import check_choice, check_float, check_int, check_shape
 
 METRICS = ("euclidean", "cosine", "dot")
@@ -100,34 +101,18 @@ def nearest(
 
 def search(x_HND: Tensor, codebook_HKD: Tensor, metric: str, topk: int = 1, backend: str = "") -> tuple[Tensor, Tensor]:
     """``nearest`` without the checks: indices (H, N, T) int64 and distances (H, N, T) float64."""
-    if metric != "dot":
-        return ops.nearest(x_HND, codebook_HKD, metric, topk, backend)
-    squares_HK = codebook_HKD.double().square().sum(-1)
-    # −2x·e = |x − e|² − |e|² − |x|²
-    indices, distances = search_biased(x_HND, codebook_HKD, squares_HK, topk, backend)
-    distances = (distances - x_HND.double().square().sum(-1, keepdim=True)) / 2
-    return indices, torch.where(indices < 0, torch.inf, distances)
+    return ops.nearest(x_HND, codebook_HKD, metric, topk, backend)
 
 
 def search_index(x_HND: Tensor, codebook_HKD: Tensor, metric: str) -> Tensor:
     """Indices (H, N) of the nearest codes, without the checks and the distances."""
-    return (
-        search(x_HND, codebook_HKD, metric)[0][..., 0]
-        if metric == "dot"
-        else ops.nearest_index(x_HND, codebook_HKD, metric)
-    )
+    return ops.nearest_index(x_HND, codebook_HKD, metric)
 
 
 def search_biased(
     x_HND: Tensor, codebook_HKD: Tensor, bias_HK: Tensor, topk: int = 1, backend: str = ""
 ) -> tuple[Tensor, Tensor]:
-    """The codes of least |x − e|² − b, with a number b for every code: indices (H, N, T), and these values.
-
-    A search among points with one coordinate more: √(max b − b) for a code, zero for a row.
-    """
-    top_H1 = bias_HK.amax(1, keepdim=True)
-    height_HK1 = (top_H1 - bias_HK).sqrt()[..., None].double()
-    lifted_codes = torch.cat([codebook_HKD.double(), height_HK1], -1)
-    lifted_rows = torch.nn.functional.pad(x_HND.double(), (0, 1))
-    indices, distances = ops.nearest(lifted_rows, lifted_codes, "euclidean", topk, backend)
-    return indices, distances - top_H1[..., None]
+    """The codes of least |x − e|² − b, with a number b for every code: indices (H, N, T), and these values."""
+    rows, codes, top_H11 = lifted(x_HND, codebook_HKD, bias_HK)
+    indices, distances = ops.nearest(rows, codes, "euclidean", topk, backend)
+    return indices, distances - top_H11

@@ -10,6 +10,7 @@ from vqkit.kernels.cpu.library import library
 
 MAX_TOPK = 64
 NOT_FINITE = 1
+METRICS = ["euclidean", "cosine", "dot"]  # as the library numbers them
 
 
 def nearest(
@@ -45,7 +46,7 @@ def _searched(
         distances = None if distances_HNT is None else distances_HNT[head]
         status = library().vqkit_nearest(
             *(x[head].data_ptr(), N, codes[head].data_ptr(), codes.shape[1], D),
-            *(int(metric == "cosine"), topk, None if isa is None else isa.encode(), torch.get_num_threads()),
+            *(METRICS.index(metric), topk, None if isa is None else isa.encode(), torch.get_num_threads()),
             *(indices[head].data_ptr(), None if distances is None else distances.data_ptr()),
         )
         if status == NOT_FINITE:

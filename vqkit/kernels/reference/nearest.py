@@ -31,10 +31,12 @@ MANY = 16  # survivors a row from which on it pays to look for repeated codes
 
 
 def nearest(x_HND: Tensor, codebook_HKD: Tensor, metric: str, topk: int) -> tuple[Tensor, Tensor]:
-    """Return indices (H, N, T) int64 and distances (H, N, T) float64, nearest first.
+    """Return indices (H, N, T) int64 and distances (H, N, T) float64, nearest first; −x·e for ``"dot"``.
 
     Rows that hold NaN or inf get index −1 and distance inf. Codes must be finite.
     """
+    if metric == "dot":
+        return _largest_product(x_HND, codebook_HKD, topk)
     H, N, _ = x_HND.shape
     indices = torch.empty((H, N, topk), dtype=torch.int64, device=x_HND.device)
     distances = torch.empty((H, N, topk), dtype=torch.float64, device=x_HND.device)
@@ -45,6 +47,24 @@ def nearest(x_HND: Tensor, codebook_HKD: Tensor, metric: str, topk: int) -> tupl
                 rows = slice(start, start + search.rows_per_block)
                 indices[head, rows], distances[head, rows] = search(x_HND[head, rows])
     return indices, distances
+
+
+def lifted(x_HND: Tensor, codebook_HKD: Tensor, bias_HK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows, codes and a number a head, t, such that |x − e|² − b of the rows and codes given, with a number b for every
+    code, is |x − e|² − t of those returned: points with one coordinate more, √(t − b) for a code, zero for a row.
+    """
+    top_H1 = bias_HK.amax(1, keepdim=True)
+    height_HK1 = (top_H1 - bias_HK).sqrt()[..., None].double()
+    codes = torch.cat([codebook_HKD.double(), height_HK1], -1)
+    return torch.nn.functional.pad(x_HND.double(), (0, 1)), codes, top_H1[..., None]
+
+
+def _largest_product(x_HND: Tensor, codebook_HKD: Tensor, topk: int) -> tuple[Tensor, Tensor]:
+    """−2x·e = |x − e|² − |e|² − |x|²."""
+    rows, codes, top_H11 = lifted(x_HND, codebook_HKD, codebook_HKD.double().square().sum(-1))
+    indices, distances = nearest(rows, codes, "euclidean", topk)
+    distances = (distances - top_H11 - x_HND.double().square().sum(-1, keepdim=True)) / 2
+    return indices, torch.where(indices < 0, torch.inf, distances)
 
 
 def nearest_index(x_HND: Tensor, codebook_HKD: Tensor, metric: str) -> Tensor:
