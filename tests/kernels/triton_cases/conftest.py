@@ -11,6 +11,7 @@ def _poisoned_allocations(monkeypatch: pytest.MonkeyPatch):
 
     def poisoned(*size: int, **options) -> torch.Tensor:
         made = empty(*size, **options)
-        return made.fill_(torch.nan if made.dtype.is_floating_point else -(2**30) + 7)
+        made.view(-1).view(torch.uint8).fill_(255)  # NaN, or −1
+        return made
 
     monkeypatch.setattr(torch, "empty", poisoned)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vqkit import functional
 from vqkit.kernels import reference, triton
-from vqkit.kernels.triton.search import SCREENS
+from vqkit.kernels.triton.search import SCREENS, Tiles
 from vqkit.kernels.triton.search import nearest as search
 
 GPU = torch.cuda.is_available()
@@ -49,6 +49,19 @@ LARGE = [(300, 1000, 17), (5000, 1000, 64), (3000, 4096, 128), (2000, 9000, 8), 
 def test_rows_of_any_shape(shape: tuple[int, int, int], metric: str, screen: str | None):
     n, k, d = shape
     assert_same(normal(1, n, d), normal(1, k, d, seed=1), metric, screen)
+
+
+@pytest.mark.parametrize("group", [1, 2, 4])
+@pytest.mark.parametrize("shape", [(40, 300, 20), *LARGE] if GPU else [(40, 300, 20)], ids=str)
+def test_groups_of_codes(shape: tuple[int, int, int], group: int):
+    n, k, d = shape
+    x, codes = normal(1, n, d), normal(1, k, d, seed=1)
+    codes[0, k // 2 :] = codes[0, : k - k // 2]
+    tiles = Tiles(64, 64, group, 4, 2)
+    indices, distances = (found.cpu() for found in search(x.to(DEVICE), codes.to(DEVICE), "euclidean", None, tiles))
+    expected = reference.nearest(x, codes, "euclidean", 1)
+    assert torch.equal(indices, expected[0])
+    torch.testing.assert_close(distances, expected[1], rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("metric", METRICS)

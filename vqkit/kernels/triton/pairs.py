@@ -19,25 +19,33 @@ def row_sums(tile, P: tl.constexpr, WIDTH: tl.constexpr, LEVELS: tl.constexpr):
 
 
 @triton.jit
-def power_of_two(exponent):
-    """2^exponent, float64, of an int64 in [−1022, 1023]."""
-    return ((exponent + 1023) << 52).to(tl.float64, bitcast=True)
+def closer(distance, code, best, best_code):
+    """Whether a code is nearer than the best so far, or as near and lower."""
+    return (distance < best) | ((distance == best) & (code < best_code))
 
 
 @triton.jit
-def exponent_of(value):
-    """⌊log₂ value⌋ of a positive float64, int64; −1023 of zero, 1024 of inf and NaN."""
-    return ((value.to(tl.int64, bitcast=True) >> 52) & 2047) - 1023
+def directions(vectors, mask_P, D: tl.constexpr, P: tl.constexpr, CHUNK: tl.constexpr, LEVELS: tl.constexpr):
+    """Peaks and norms over the peak (P,) float64 of vectors, given pointers (P, 1); one and zero for a zero vector."""
+    peaks = tl.zeros((P, CHUNK), tl.float64)
+    for start in range(0, D, CHUNK):
+        d = start + tl.arange(0, CHUNK)
+        value = tl.load(vectors + d[None, :], mask_P[:, None] & (d < D)[None, :], 0.0).to(tl.float64)
+        peaks = tl.maximum(peaks, tl.abs(value))
+    peak = tl.max(peaks, 1)
+    peak = tl.where(peak > 0, peak, 1.0)
+    squares = tl.zeros((P, CHUNK), tl.float64)
+    for start in range(0, D, CHUNK):
+        d = start + tl.arange(0, CHUNK)
+        value = tl.load(vectors + d[None, :], mask_P[:, None] & (d < D)[None, :], 0.0).to(tl.float64) / peak[:, None]
+        squares = tl.fma(value, value, squares)
+    return peak, tl.sqrt(row_sums(squares, P, CHUNK, LEVELS))
 
 
 @triton.jit
 def distances(
-    x_ptr,
-    row_P,
-    codes_ptr,
-    code_P,
-    row_unit_ptr,
-    code_unit_ptr,
+    x_P,
+    e_P,
     mask_P,
     D: tl.constexpr,
     P: tl.constexpr,
@@ -45,19 +53,18 @@ def distances(
     LEVELS: tl.constexpr,
     COSINE: tl.constexpr,
 ):
-    """Distances (P,) float64 of rows and codes by number (int64): |x − e|², or 1 − cos."""
+    """Distances (P,) float64 of rows and codes, given pointers to their first entries: |x − e|², or 1 − cos."""
     acc = tl.zeros((P, CHUNK), tl.float64)
     if COSINE:
-        x_peak, x_norm = tl.load(row_unit_ptr + 2 * row_P, mask_P, 1.0), tl.load(row_unit_ptr + 2 * row_P + 1, mask_P, 0.0)
-        e_peak = tl.load(code_unit_ptr + 2 * code_P, mask_P, 1.0)
-        e_norm = tl.load(code_unit_ptr + 2 * code_P + 1, mask_P, 0.0)
+        x_peak, x_norm = directions(x_P[:, None], mask_P, D, P, CHUNK, LEVELS)
+        e_peak, e_norm = directions(e_P[:, None], mask_P, D, P, CHUNK, LEVELS)
         directed = (x_norm > 0) & (e_norm > 0)
         x_norm, e_norm = tl.where(x_norm > 0, x_norm, 1.0), tl.where(e_norm > 0, e_norm, 1.0)
     for start in range(0, D, CHUNK):
         d = start + tl.arange(0, CHUNK)
         inside = mask_P[:, None] & (d < D)[None, :]
-        x = tl.load(x_ptr + row_P[:, None] * D + d[None, :], inside, 0.0).to(tl.float64)
-        e = tl.load(codes_ptr + code_P[:, None] * D + d[None, :], inside, 0.0).to(tl.float64)
+        x = tl.load(x_P[:, None] + d[None, :], inside, 0.0).to(tl.float64)
+        e = tl.load(e_P[:, None] + d[None, :], inside, 0.0).to(tl.float64)
         if COSINE:
             x = x / x_peak[:, None] / x_norm[:, None]
             e = e / e_peak[:, None] / e_norm[:, None]

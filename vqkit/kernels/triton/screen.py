@@ -15,12 +15,17 @@ Pranesh 2021, PeerJ CS 7:e330): each term loses at most 2⁻²³ of the largest 
 and so does each block's sum. With blocks of four terms or more that is 1.5·D·2⁻²³·S; γ = (W + 64)·2⁻²² is a third more
 and also holds for float32 products rounded in any order (W terms, of relative error 2⁻²³ each at the most).
 
-The score fl(x̂·ê·2ᵏ) − h rounds twice, and h once: 2⁻²²(|x||e| + h). The lowest ``BITS`` bits of a score then give way to the
-tile it came from, which moves it by at most 2^(BITS−22)(|x||e| + h). Last, distances in float64 have errors of their own, of
-up to (D + 16)·2⁻⁴⁹(|x'| + |e'| + 1/U)² in either metric: with these in the slack, what the verification finds among the
-candidates is what it would find among all codes. The largest |e'|, δe, |e₂|, h of all codes stand for each code's own.
+The score fl(x̂·ê·2ᵏ) − h rounds twice, and h is off by four roundings: 2⁻²¹(|x||e| + h). The lowest ``BITS`` bits of a
+score then give way to the tile it came from, which moves it by at most 2^(BITS−22)(|x||e| + h). For cosine h has the error
+of unit vectors in float32 besides, (D + 16)·2⁻²³ of lengths that are at most |x'| + |e'| + 1/U. Last, distances in float64
+have errors of their own, of up to (D + 16)·2⁻⁴⁹(|x'| + |e'| + 1/U)²: with these in the slack, what the verification finds
+among the candidates is what it would find among all codes. The largest |e'|, δe, |e₂| and h of all codes stand for each
+code's own. The sum is taken 2 % larger for its own rounding.
 
 A code with ŝ + slack below the best ŝ − slack is not nearest. NaN and inf in the bound compare false: such rows are open.
+
+Groups. The epilogue, not the product, is what takes time, so of ``GROUP`` codes whose scores lie in one thread's registers
+only the best goes on; whoever measures a candidate measures its whole group.
 """
 
 import triton
@@ -32,40 +37,43 @@ NOTHING = tl.constexpr(-3.3e38)
 
 
 @triton.jit
+def largest(stats, blocks, BLOCKS: tl.constexpr):
+    """The largest of ``blocks`` non-negative numbers."""
+    most = tl.zeros((BLOCKS,), tl.float32)
+    for start in range(0, blocks, BLOCKS):
+        place = start + tl.arange(0, BLOCKS)
+        most = tl.maximum(most, tl.load(stats + place, place < blocks, 0.0))
+    return tl.max(most, 0)
+
+
+@triton.jit
 def slack_of(
-    row_stats,
+    x_norm,
+    x_error,
+    x_low,
     code_stats,
     unit_ptr,
-    head,
-    row_M,
-    N_PADDED,
     blocks,
     D: tl.constexpr,
     W: tl.constexpr,
     BITS: tl.constexpr,
     BLOCKS: tl.constexpr,
+    COSINE: tl.constexpr,
 ):
-    """Twice the bound on the error of a score (M,) float32, and the state of each row: its norm, NaN, inf or −1."""
-    place = tl.arange(0, BLOCKS)
-    stats = code_stats + head * 4 * blocks + place
-    inside = place < blocks
-    e_norm = tl.max(tl.load(stats, inside, 0.0), 0)
-    e_error = tl.max(tl.load(stats + blocks, inside, 0.0), 0)
-    e_low = tl.max(tl.load(stats + 2 * blocks, inside, 0.0), 0)
-    height = tl.max(tl.load(stats + 3 * blocks, inside, 0.0), 0)
-    stats = row_stats + head * 4 * N_PADDED + row_M
-    x_norm = tl.load(stats + N_PADDED)
-    x_error = tl.load(stats + 2 * N_PADDED)
-    x_low = tl.load(stats + 3 * N_PADDED)
-    reach = 1.0 / tl.load(unit_ptr + head).to(tl.float32)
+    """Twice the bound on the error of the scores of rows of these norms; float32, of their shape."""
+    e_norm = largest(code_stats, blocks, BLOCKS)
+    e_error = largest(code_stats + blocks, blocks, BLOCKS)
+    e_low = largest(code_stats + 2 * blocks, blocks, BLOCKS)
+    height = largest(code_stats + 3 * blocks, blocks, BLOCKS)
     product = (x_norm + x_error) * (e_norm + e_error)
-    rounding = x_error * e_norm + (x_norm + x_error) * e_error + x_low * e_low
-    gamma: tl.constexpr = (W + 64) * 2.0**-22 * 1.05
-    scores: tl.constexpr = 2.0**-22 + 2.0 ** (BITS - 22)
-    noise: tl.constexpr = (D + 16) * 2.0**-49
-    span = x_norm + e_norm + reach
-    slack = rounding + gamma * product + scores * (product + height) + noise * span * span + 1e-30
-    return 2.02 * slack, x_norm
+    slack = x_error * e_norm + (x_norm + x_error) * e_error + x_low * e_low
+    slack += (W + 64) * 2.0**-22 * 1.05 * product + (2.0**-21 + 2.0 ** (BITS - 22)) * (product + height)
+    span = x_norm + e_norm
+    if COSINE:
+        reach = 1.0 / tl.load(unit_ptr)
+        span += reach
+        slack += (D + 16) * 2.0**-23 * reach * span
+    return 2.04 * (slack + (D + 16) * 2.0**-49 * span * span + 1e-30)
 
 
 @triton.jit
@@ -73,6 +81,54 @@ def packed(score, number, BITS: tl.constexpr):
     """A score (float32) whose lowest bits are ``number``."""
     bits = score.to(tl.int32, bitcast=True)
     return ((bits & (-(2**BITS))) | number).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def halves(tile, ROWS: tl.constexpr, COLS: tl.constexpr):
+    """Neighbouring columns of a tile as two tiles, without leaving the registers of a product's result."""
+    return tl.split(tl.reshape(tile, (ROWS, COLS // 2, 2)))
+
+
+@triton.jit
+def quarters(tile, ROWS: tl.constexpr, COLS: tl.constexpr):
+    """Columns of a tile (of half a product's columns) four apart as two tiles, which are in one thread's registers."""
+    return tl.split(tl.trans(tl.reshape(tile, (ROWS, COLS // 8, 2, 4)), (0, 1, 3, 2)))
+
+
+@triton.jit
+def update(best, second, score, number, ROWS: tl.constexpr, COLS: tl.constexpr, GROUP: tl.constexpr, BITS: tl.constexpr):
+    """The best two groups of every slot so far, with the scores of one more tile."""
+    left, right = halves(score, ROWS, COLS)
+    if GROUP == 1:
+        left, right = packed(left, 2 * number, BITS), packed(right, 2 * number + 1, BITS)
+        high, low = tl.maximum(left, right), tl.minimum(left, right)
+        second = tl.maximum(second, low)
+    else:
+        high = tl.maximum(left, right)
+        if GROUP == 4:
+            near, far = quarters(high, ROWS, COLS // 2)
+            high = tl.reshape(tl.maximum(near, far), (ROWS, COLS // 4))
+        high = packed(high, number, BITS)
+    second = tl.maximum(second, tl.minimum(best, high))
+    return tl.maximum(best, high), second
+
+
+@triton.jit
+def code_of(slot, bits, first, BN: tl.constexpr, GROUP: tl.constexpr):
+    """The number of the first code of a group: its slot, and the tile in the lowest bits of its score."""
+    if GROUP == 1:
+        code = (first + (bits >> 1)) * BN + 2 * slot + (bits & 1)
+    elif GROUP == 2:
+        code = (first + bits) * BN + 2 * slot
+    else:
+        code = (first + bits) * BN + 16 * (slot >> 2) + 2 * (slot & 3)
+    return code
+
+
+@triton.jit
+def member_of(code, member: tl.constexpr):
+    """A code of a group, of the first code: the next one, then the two that lie eight further on."""
+    return code + (member & 1) + 8 * (member >> 1)
 
 
 @triton.jit
@@ -86,11 +142,12 @@ def screen(
     scores_out,  # (S, T, H, N') float32, best first
     codes_out,  # (S, T, H, N') int32
     rest_out,  # (S, H, N') float32: no code left out scores more
-    N_PADDED,
-    K_PADDED,
+    slack_out,  # (H, N') float32
+    n_blocks,
+    k_blocks,
     blocks,
     tiles,  # of BN codes, for each of the S splits
-    HEADS,
+    heads,
     D: tl.constexpr,
     W: tl.constexpr,
     BW: tl.constexpr,
@@ -98,23 +155,28 @@ def screen(
     BN: tl.constexpr,
     BITS: tl.constexpr,
     KEPT: tl.constexpr,
+    GROUP: tl.constexpr,
     SCREEN: tl.constexpr,
     BLOCKS: tl.constexpr,
+    COSINE: tl.constexpr,
 ):
+    n_padded, k_padded = n_blocks * 128, k_blocks * 128
     split, head = tl.program_id(1), tl.program_id(2).to(tl.int64)
     row_M = tl.program_id(0) * BM + tl.arange(0, BM)
     col_N, w = tl.arange(0, BN), tl.arange(0, BW)
-    slot = tl.arange(0, BN // 2)
+    SLOTS: tl.constexpr = BN // 4 if GROUP == 4 else BN // 2
+    slot = tl.arange(0, SLOTS)
     first = split * tiles
-    number = tl.minimum(tiles, K_PADDED // BN - first)
-    scale_M = tl.load(row_stats + head * 4 * N_PADDED + row_M)
-    x_ptrs = rows_ptr + head * N_PADDED * W + row_M.to(tl.int64)[:, None] * W + w[None, :]
-    e_ptrs = codes_ptr + head * K_PADDED * W + (first * BN + col_N).to(tl.int64)[None, :] * W + w[:, None]
-    h_ptrs = heights + head * K_PADDED + first * BN + col_N
+    number = tl.minimum(tiles, k_padded // BN - first)
+    stats = row_stats + head * 4 * n_padded + row_M
+    scale_M = tl.load(stats)
+    x_ptrs = rows_ptr + head * n_padded * W + row_M.to(tl.int64)[:, None] * W + w[None, :]
+    e_ptrs = codes_ptr + head * k_padded * W + (first * BN + col_N).to(tl.int64)[None, :] * W + w[:, None]
+    h_ptrs = heights + head * k_padded + first * BN + col_N
     if BW == W:
         x = tl.load(x_ptrs)
-    best = tl.full((BM, BN // 2), NOTHING, tl.float32)
-    second = tl.full((BM, BN // 2), NOTHING, tl.float32)
+    best = tl.full((BM, SLOTS), NOTHING, tl.float32)
+    second = tl.full((BM, SLOTS), NOTHING, tl.float32)
     for it in range(0, number):
         if BW == W:
             e = tl.load(e_ptrs)
@@ -131,28 +193,28 @@ def screen(
                 else:
                     acc = tl.dot(xw, e, acc)
         score = acc * scale_M[:, None] - tl.load(h_ptrs)[None, :]
-        left, right = tl.split(tl.reshape(score, (BM, BN // 2, 2)))
-        left, right = packed(left, 2 * it, BITS), packed(right, 2 * it + 1, BITS)
-        high, low = tl.maximum(left, right), tl.minimum(left, right)
-        second = tl.maximum(second, tl.maximum(low, tl.minimum(best, high)))
-        best = tl.maximum(best, high)
+        best, second = update(best, second, score, it, BM, BN, GROUP, BITS)
         e_ptrs += BN * W
         h_ptrs += BN
 
     # The best of every slot, one after the other. A slot that gave its second keeps it: it bounds the third.
-    slack_M, _ = slack_of(row_stats, code_stats, unit_ptr, head, row_M, N_PADDED, blocks, D, W, BITS, BLOCKS)
+    norm_M, error_M, low_M = tl.load(stats + n_padded), tl.load(stats + 2 * n_padded), tl.load(stats + 3 * n_padded)
+    code_stats += head * 4 * blocks
+    slack_M = slack_of(norm_M, error_M, low_M, code_stats, unit_ptr + head, blocks, D, W, BITS, BLOCKS, COSINE)
+    out = head * n_padded + row_M
+    if split == 0:
+        tl.store(slack_out + out, slack_M)
     top_M = tl.max(best, 1)
     least_M = top_M - slack_M
-    out = head * N_PADDED + row_M
     for place in tl.static_range(KEPT):
-        here = (split * KEPT + place) * HEADS * N_PADDED + out
+        here = (split * KEPT + place) * heads * n_padded + out
         if tl.max((top_M >= least_M).to(tl.int32), 0) > 0:
-            at_M = tl.min(tl.where(best == top_M[:, None], slot[None, :], BN), 1)
-            low_M = top_M.to(tl.int32, bitcast=True) & (2**BITS - 1)
+            at_M = tl.min(tl.where(best == top_M[:, None], slot[None, :], SLOTS), 1)
+            bits_M = top_M.to(tl.int32, bitcast=True) & (2**BITS - 1)
             tl.store(scores_out + here, top_M)
-            tl.store(codes_out + here, (first + (low_M >> 1)) * BN + 2 * at_M + (low_M & 1))
+            tl.store(codes_out + here, code_of(at_M, bits_M, first, BN, GROUP))
             best = tl.where(slot[None, :] == at_M[:, None], second, best)
             top_M = tl.max(best, 1)
         else:
             tl.store(scores_out + here, tl.full((BM,), NOTHING, tl.float32))
-    tl.store(rest_out + split * HEADS * N_PADDED + out, top_M)
+    tl.store(rest_out + split * heads * n_padded + out, top_M)

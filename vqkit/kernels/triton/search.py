@@ -3,97 +3,161 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import triton
 from torch import Tensor
 
-from vqkit.kernels.triton.prepare import HALF, IEEE, SPLIT, prepare
+from vqkit.kernels.triton.launch import Kernel, Workspace, aligned
+from vqkit.kernels.triton.prepare import ARRIVALS, HALF, IEEE, SPLIT, prepare
 from vqkit.kernels.triton.screen import screen
 from vqkit.kernels.triton.settle import measure_all, settle
 
-SCREENS = {"half": HALF, "split": SPLIT, "ieee": IEEE}
-CODES_PER_BLOCK = 64  # of ``prepare``
-KEPT = 4  # candidates the screen names for a row
+SCREENS = {"half": HALF.value, "split": SPLIT.value, "ieee": IEEE.value}
+VECTORS = 32  # of one tile of ``prepare``
 PADDED = 128  # rows and codes come in multiples of this
+SETTLED = 32  # rows of a program of ``settle``
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """How the screen is cut: rows and codes of a tile, warps, stages of the load pipeline."""
+    """How the screen is cut: rows and codes of a tile, codes of a group, warps, stages of the load pipeline."""
 
     rows: int
     codes: int
+    group: int
     warps: int
     stages: int
 
 
-def nearest(x_HND: Tensor, codebook_HKD: Tensor, metric: str, screen_in: str | None = None) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class Problem:
+    """What a plan is made for."""
+
+    heads: int
+    rows: int
+    codes: int
+    width: int
+    cosine: bool
+    screen: str
+    tiles: Tiles | None
+    dtype: torch.dtype
+    device: torch.device
+    alignment: tuple[bool, bool]
+
+
+def nearest(
+    x_HND: Tensor, codebook_HKD: Tensor, metric: str, screen_in: str | None = None, tiles: Tiles | None = None
+) -> tuple[Tensor, Tensor]:
     """Indices (H, N, 1) int64 and distances (H, N, 1) float64, as ``reference.nearest`` with ``topk`` 1.
 
     ``screen_in``: "half" (float16), "split" (float16 pairs, about float32's precision at three times the width) or
-    "ieee" (float32 without tensor cores); None chooses by width.
+    "ieee" (float32 without tensor cores); None chooses by width. ``tiles``: how the screen is cut; None: as measured.
     """
     x, codes = x_HND.contiguous(), codebook_HKD.float().contiguous()
-    (H, N, D), K, device = x.shape, codes.shape[1], x.device
-    indices = torch.empty((H, N, 1), dtype=torch.int64, device=device)
-    distances = torch.empty((H, N, 1), dtype=torch.float64, device=device)
-    if N == 0:
-        return indices, distances
-    screen_in = screen_in or ("split" if 3 * D <= 64 else "half")
-    W, BW = _widths(3 * D if screen_in == "split" else D)
-    cosine = metric == "cosine"
-    N_pad, K_pad = _multiple(N, PADDED), _multiple(K, PADDED)
-    tiles = _tiles(N_pad, K_pad, BW, W)
-    splits, tiles_each = _splits(H * N_pad // tiles.rows, K_pad // tiles.codes, device)
-    blocks = K_pad // CODES_PER_BLOCK
-    chunk = min(32, triton.next_power_of_2(D))  # by D alone: it sets the order in which a distance is summed
-    levels = chunk.bit_length() - 1
-    bits = max(1, (2 * tiles_each - 1).bit_length())
-
-    stored = torch.float32 if screen_in == "ieee" else torch.float16
-    rounded = torch.empty(H * (N_pad + K_pad) * W, dtype=stored, device=device)
-    rows16, codes16 = rounded[: H * N_pad * W], rounded[H * N_pad * W :]
-    floats = torch.empty(H * (4 * N_pad + 4 * blocks + K_pad + D), dtype=torch.float32, device=device)
-    row_stats, code_stats, heights, centre = floats.split([H * 4 * N_pad, H * 4 * blocks, H * K_pad, H * D])
-    unit = torch.empty(H, dtype=torch.float64, device=device)
-    row_unit, code_unit = torch.empty(
-        (H * 2 * (N_pad + K_pad)) if cosine else 2, dtype=torch.float64, device=device
-    ).split([H * 2 * N_pad, H * 2 * K_pad] if cosine else [1, 1])
-    scores = torch.empty(splits * (KEPT + 1) * H * N_pad, dtype=torch.float32, device=device)
-    scores, rest = scores.split([splits * KEPT * H * N_pad, splits * H * N_pad])
-    numbers = torch.empty(splits * KEPT * H * N_pad + H * N + H, dtype=torch.int32, device=device)
-    candidates, open_rows, open_count = numbers.split([splits * KEPT * H * N_pad, H * N, H])
-
-    prepare[(blocks + N_pad // CODES_PER_BLOCK, H)](
-        *(x, codes, rows16, codes16, row_stats, code_stats, heights, row_unit, code_unit, centre, unit, open_count),
-        *(N, K, N_pad, K_pad),
-        **{"D": D, "W": W, "CHUNK": chunk, "LEVELS": levels, "P": CODES_PER_BLOCK},
-        **{"SCREEN": SCREENS[screen_in].value, "COSINE": cosine, "num_warps": 4},
-    )
-    bound = {"D": D, "W": W, "BITS": bits, "KEPT": KEPT, "BLOCKS": triton.next_power_of_2(blocks)}
-    screen[(N_pad // tiles.rows, splits, H)](
-        *(rows16, codes16, heights, row_stats, code_stats, unit, scores, candidates, rest),
-        *(N_pad, K_pad, blocks, tiles_each, H),
-        **bound,
-        **{"BW": BW, "BM": tiles.rows, "BN": tiles.codes, "SCREEN": SCREENS[screen_in].value},
-        **{"num_warps": tiles.warps, "num_stages": tiles.stages},
-    )
-    pairs = {"CHUNK": chunk, "LEVELS": levels, "COSINE": cosine, "num_warps": 4}
-    settle[(triton.cdiv(N, 32), H)](
-        *(x, codes, row_unit, code_unit, row_stats, code_stats, unit, scores, candidates, rest),
-        *(indices, distances, open_count, open_rows, N, K, N_pad, K_pad, blocks, splits, H),
-        **bound,
-        **pairs,
-        P=32,
-    )
-    measure_all[(min(N, 8 * _processors(device)), H)](
-        *(x, codes, row_unit, code_unit, indices, distances, open_count, open_rows, N, K, N_pad, K_pad),
-        D=D,
-        P=64,
-        **pairs,
-    )
+    H, N, D = x.shape
+    indices = torch.empty((H, N, 1), dtype=torch.int64, device=x.device)
+    distances = torch.empty((H, N, 1), dtype=torch.float64, device=x.device)
+    if N:
+        screen_in = screen_in or ("split" if 3 * D <= 64 else "half")
+        alignment = (aligned(x), aligned(codes))
+        sizes = (H, N, codes.shape[1], D)
+        problem = Problem(*sizes, metric == "cosine", screen_in, tiles, x.dtype, x.device, alignment)
+        plan_for(problem).run(x, codes, indices, distances)
     return indices, distances
+
+
+class Plan:
+    """The sizes, grids and kernels of one problem."""
+
+    def __init__(self, problem: Problem):
+        H, N, K, D = problem.heads, problem.rows, problem.codes, problem.width
+        W, BW = _widths(3 * D if problem.screen == "split" else D)
+        n_pad, k_pad = _multiple(N, PADDED), _multiple(K, PADDED)
+        tiles = problem.tiles or _tiles(N, K, BW, W)
+        processors = _processors(problem.device)
+        splits, each = _splits(H * n_pad // tiles.rows, k_pad // tiles.codes, processors)
+        blocks = k_pad // VECTORS
+        row_tiles = max(1, min(8, n_pad // VECTORS // (8 * processors)))
+        row_programs = -(-(n_pad // VECTORS) // row_tiles)
+        kept = 4 if tiles.group == 1 else 3
+        bits = max(1, ((2 if tiles.group == 1 else 1) * each - 1).bit_length())
+        chunk = min(32, triton.next_power_of_2(D))  # by D alone: it sets the order in which a distance is summed
+        stored = torch.float32 if problem.screen == "ieee" else torch.float16
+        self.workspace = Workspace(
+            rows=(stored, H * n_pad * W),
+            codes=(stored, H * k_pad * W),
+            row_stats=(torch.float32, H * 4 * n_pad),
+            code_stats=(torch.float32, H * 4 * blocks),
+            heights=(torch.float32, H * k_pad),
+            centre=(torch.float32, H * D),
+            unit=(torch.float32, H),
+            scores=(torch.float32, splits * kept * H * n_pad),
+            candidates=(torch.int32, splits * kept * H * n_pad),
+            rest=(torch.float32, splits * H * n_pad),
+            slack=(torch.float32, H * n_pad),
+            open_count=(torch.int32, H),
+            open_rows=(torch.int32, H * N),
+            arrivals=(torch.int32, H * ARRIVALS.value),
+            part_distance=(torch.float64, H * ARRIVALS.value),
+            part_code=(torch.int64, H * ARRIVALS.value),
+        )
+        shape = {"D": D, "W": W}
+        pairs = {"CHUNK": chunk, "LEVELS": chunk.bit_length() - 1}
+        mode, cosine = {"SCREEN": SCREENS[problem.screen]}, {"COSINE": problem.cosine}
+        group, keeps = {"GROUP": tiles.group}, {"KEPT": kept}
+        wide = min(64, triton.next_power_of_2(D))
+        cut = {"BW": BW, "BM": tiles.rows, "BN": tiles.codes, "BITS": bits}
+        bound = {"BLOCKS": min(1024, triton.next_power_of_2(blocks))}
+        row_blocks, code_blocks = n_pad // PADDED, k_pad // PADDED
+        self.steps = [
+            (
+                Kernel(prepare, shape | {"CHUNK": wide, "P": VECTORS} | mode | cosine, num_warps=4),
+                (blocks + row_programs, H, 1),
+                "x codebook rows codes row_stats code_stats heights centre unit open_count arrivals".split(),
+                (N, K, row_tiles, row_blocks, code_blocks),
+            ),
+            (
+                Kernel(
+                    screen,
+                    shape | cut | keeps | group | mode | bound | cosine,
+                    num_warps=tiles.warps,
+                    num_stages=tiles.stages,
+                ),
+                (n_pad // tiles.rows, splits, H),
+                "rows codes heights row_stats code_stats unit scores candidates rest slack".split(),
+                (row_blocks, code_blocks, blocks, each, H),
+            ),
+            (
+                Kernel(settle, {"D": D, "P": SETTLED} | pairs | keeps | group | cosine, num_warps=4),
+                (-(-N // SETTLED), H, 1),
+                "x codebook row_stats scores candidates rest slack indices distances open_count open_rows".split(),
+                (N, K, row_blocks, splits, H),
+            ),
+            (
+                Kernel(measure_all, {"D": D, "P": 64} | pairs | cosine | {"PARTS": 64, "PLACES": ARRIVALS.value}, num_warps=4),
+                (min(-(-ARRIVALS.value // H), 8 * processors), H, 1),
+                "x codebook indices distances open_count open_rows arrivals part_distance part_code".split(),
+                (N, K),
+            ),
+        ]
+
+    def run(self, x: Tensor, codes: Tensor, indices: Tensor, distances: Tensor) -> None:
+        memory = torch.empty(self.workspace.size, dtype=torch.uint8, device=x.device)
+        known = self.workspace.addresses(memory)
+        known |= {"x": x.data_ptr(), "codebook": codes.data_ptr()}
+        known |= {"indices": indices.data_ptr(), "distances": distances.data_ptr()}
+        arrays: dict[str, Tensor] = {}
+        for kernel, grid, names, sizes in self.steps:
+            if kernel.binary is None and not arrays:
+                arrays = self.workspace.arrays(memory) | {"x": x, "codebook": codes}
+                arrays |= {"indices": indices, "distances": distances}
+            tensors = [arrays[name] for name in names] if kernel.binary is None else []
+            kernel(grid, [*tensors, *sizes], [*[known[name] for name in names], *sizes])
+
+
+plan_for = lru_cache(maxsize=512)(Plan)
 
 
 def _multiple(size: int, of: int) -> int:
@@ -108,21 +172,19 @@ def _widths(width: int) -> tuple[int, int]:
     return _multiple(width, 64), 64
 
 
-def _tiles(N_pad: int, K_pad: int, BW: int, W: int) -> Tiles:
-    del N_pad, K_pad, W
-    if BW <= 128:
-        return Tiles(128, 128, 8, 3)
-    return Tiles(128, 64, 8, 2)
+def _tiles(N: int, K: int, BW: int, W: int) -> Tiles:
+    del N, W
+    group = 4 if K >= 4096 else 1
+    return Tiles(128, 64, group, 4, 3 if BW <= 256 else 2)
 
 
-def _splits(row_tiles: int, code_tiles: int, device: torch.device) -> tuple[int, int]:
+def _splits(row_tiles: int, code_tiles: int, processors: int) -> tuple[int, int]:
     """Over how many programs a row's codes are spread, and how many tiles each takes: enough to fill the device."""
-    wanted = min(max(1, 2 * _processors(device) // row_tiles), code_tiles, 16)
+    wanted = min(max(1, 2 * processors // row_tiles), code_tiles, 16)
     each = -(-code_tiles // wanted)
     return -(-code_tiles // each), each
 
 
+@lru_cache(maxsize=64)
 def _processors(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).multi_processor_count
-    return 2
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 2

@@ -3,95 +3,74 @@
 import triton
 import triton.language as tl
 
-from vqkit.kernels.triton.pairs import distances
-from vqkit.kernels.triton.screen import NOTHING, slack_of
-
-
-@triton.jit
-def closer(distance, code, best, best_code):
-    """Whether a code is nearer than the best so far, or as near and lower."""
-    return (distance < best) | ((distance == best) & (code < best_code))
+from vqkit.kernels.triton.pairs import closer, distances
+from vqkit.kernels.triton.screen import NOTHING, member_of
 
 
 @triton.jit
 def settle(
     x_ptr,
     codes_ptr,
-    row_unit,
-    code_unit,
     row_stats,
-    code_stats,
-    unit_ptr,
     scores_ptr,
     candidates_ptr,
     rest_ptr,
+    slack_ptr,
     indices_out,  # (H, N) int64
     distances_out,  # (H, N) float64
     open_count,
     open_rows,  # (H, N) int32: rows that all codes have to be measured for
     N,
     K,
-    N_PADDED,
-    K_PADDED,
-    blocks,
-    SPLITS,
-    HEADS,
+    n_blocks,
+    splits,
+    heads,
     D: tl.constexpr,
-    W: tl.constexpr,
     P: tl.constexpr,
     CHUNK: tl.constexpr,
     LEVELS: tl.constexpr,
-    BITS: tl.constexpr,
     KEPT: tl.constexpr,
-    BLOCKS: tl.constexpr,
+    GROUP: tl.constexpr,
     COSINE: tl.constexpr,
 ):
     """Measure every candidate whose score is within the slack of the best."""
+    n_padded = n_blocks * 128
     head = tl.program_id(1).to(tl.int64)
     row_P = tl.program_id(0) * P + tl.arange(0, P)
     inside = row_P < N
-    place = head * N_PADDED + row_P
-    slack, state = slack_of(row_stats, code_stats, unit_ptr, head, row_P, N_PADDED, blocks, D, W, BITS, BLOCKS)
+    place = head * n_padded + row_P
+    state = tl.load(row_stats + head * 4 * n_padded + n_padded + row_P)
     top = tl.full((P,), NOTHING, tl.float32)
     rest = tl.full((P,), NOTHING, tl.float32)
-    for split in range(0, SPLITS):
-        top = tl.maximum(top, tl.load(scores_ptr + split * KEPT * HEADS * N_PADDED + place))
-        rest = tl.maximum(rest, tl.load(rest_ptr + split * HEADS * N_PADDED + place))
-    least = top - slack
+    for split in range(0, splits):
+        top = tl.maximum(top, tl.load(scores_ptr + split * KEPT * heads * n_padded + place))
+        rest = tl.maximum(rest, tl.load(rest_ptr + split * heads * n_padded + place))
+    least = top - tl.load(slack_ptr + place)
     finite = state == state
-    ordinary = inside & finite & (state >= 0)
-    closed = ordinary & (rest < least)
+    closed = inside & finite & (state >= 0) & (rest < least)
     best = tl.full((P,), float("inf"), tl.float64)
     best_code = tl.full((P,), 0, tl.int64) + K
-    for number in range(0, SPLITS * KEPT):
-        here = number * HEADS * N_PADDED + place
+    x_P = x_ptr + (head * N + row_P) * D
+    for number in range(0, splits * KEPT):
+        here = number * heads * n_padded + place
         contends = closed & (tl.load(scores_ptr + here) >= least)
         if tl.max(contends.to(tl.int32), 0) > 0:
-            code = tl.load(candidates_ptr + here, contends, 0).to(tl.int64)
-            distance = distances(
-                x_ptr + head * N * D,
-                row_P.to(tl.int64),
-                codes_ptr + head * K * D,
-                code,
-                row_unit + head * N_PADDED * 2,
-                code_unit + head * K_PADDED * 2,
-                contends,
-                D,
-                P,
-                CHUNK,
-                LEVELS,
-                COSINE,
-            )
-            better = contends & closer(distance, code, best, best_code)
-            best, best_code = tl.where(better, distance, best), tl.where(better, code, best_code)
+            group = tl.load(candidates_ptr + here, contends, 0).to(tl.int64)
+            for member in tl.static_range(GROUP):
+                code = member_of(group, member)
+                measured = contends & (code < K)
+                e_P = codes_ptr + (head * K + code) * D
+                distance = distances(x_P, e_P, measured, D, P, CHUNK, LEVELS, COSINE)
+                better = measured & closer(distance, code, best, best_code)
+                best, best_code = tl.where(better, distance, best), tl.where(better, code, best_code)
     if COSINE:  # a zero row has distance one from every code
         zero = finite & (state < 0)
         best, best_code = tl.where(zero, 1.0, best), tl.where(zero, 0, best_code)
-    answered = inside & ((closed | (finite == 0)) | (state < 0))
+    answered = inside & (closed | (state < 0) | (state != state))
     out = head * N + row_P
     tl.store(indices_out + out, tl.where(finite, best_code, -1), answered)
     tl.store(distances_out + out, tl.where(finite, best, float("inf")), answered)
-    unsettled = inside & (answered == 0)
+    unsettled = inside & (finite & (state >= 0) & ((rest < least) == 0))
     if tl.max(unsettled.to(tl.int32), 0) > 0:
         turn = tl.atomic_add(open_count + head + tl.zeros((P,), tl.int32), 1, unsettled, sem="relaxed")
         tl.store(open_rows + head * N + turn, row_P, unsettled)
@@ -101,47 +80,60 @@ def settle(
 def measure_all(
     x_ptr,
     codes_ptr,
-    row_unit,
-    code_unit,
     indices_out,
     distances_out,
     open_count,
     open_rows,
+    arrivals,  # (H, PLACES) int32
+    part_distance,  # (H, PLACES) float64
+    part_code,  # (H, PLACES) int64
     N,
     K,
-    N_PADDED,
-    K_PADDED,
     D: tl.constexpr,
     P: tl.constexpr,
     CHUNK: tl.constexpr,
     LEVELS: tl.constexpr,
     COSINE: tl.constexpr,
+    PARTS: tl.constexpr,
+    PLACES: tl.constexpr,
 ):
-    """For the rows left open, measure every code. The number of rows is read here, so no host waits for it."""
+    """For the rows left open, measure every code. How many there are is read here, so no host waits for it.
+
+    A few rows are cut into parts of the codes, one a program; the program that comes last compares the parts.
+    """
     head = tl.program_id(1).to(tl.int64)
     lane = tl.arange(0, P)
-    for turn in range(tl.program_id(0), tl.load(open_count + head), tl.num_programs(0)):
+    count = tl.load(open_count + head)
+    parts = tl.maximum(tl.minimum(tl.minimum(PLACES // tl.maximum(count, 1), PARTS), (K + P - 1) // P), 1)
+    span = ((K + P - 1) // P + parts - 1) // parts * P
+    arrivals += head * PLACES
+    part_distance += head * PLACES
+    part_code += head * PLACES
+    for item in range(tl.program_id(0), count * parts, tl.num_programs(0)):
+        turn, part = item // parts, item % parts
         row = tl.load(open_rows + head * N + turn).to(tl.int64)
+        x_P = x_ptr + (head * N + row + tl.zeros((P,), tl.int64)) * D
         best = tl.full((P,), float("inf"), tl.float64)
-        best_code = lane.to(tl.int64)
-        for start in range(0, K, P):
+        best_code = tl.zeros((P,), tl.int64) + part * span
+        for start in range(part * span, tl.minimum(K, (part + 1) * span), P):
             code = start + lane.to(tl.int64)
-            distance = distances(
-                x_ptr + head * N * D,
-                row + tl.zeros((P,), tl.int64),
-                codes_ptr + head * K * D,
-                code,
-                row_unit + head * N_PADDED * 2,
-                code_unit + head * K_PADDED * 2,
-                code < K,
-                D,
-                P,
-                CHUNK,
-                LEVELS,
-                COSINE,
-            )
+            distance = distances(x_P, codes_ptr + (head * K + code) * D, code < K, D, P, CHUNK, LEVELS, COSINE)
             better = (code < K) & (distance < best)
             best, best_code = tl.where(better, distance, best), tl.where(better, code, best_code)
         least = tl.min(best, 0)
-        tl.store(distances_out + head * N + row, least)
-        tl.store(indices_out + head * N + row, tl.min(tl.where(best == least, best_code, K), 0))
+        code = tl.min(tl.where(best == least, best_code, K), 0)
+        if parts > 1:
+            tl.store(part_distance + item, least)
+            tl.store(part_code + item, code)
+            tl.debug_barrier()
+            if tl.atomic_add(arrivals + turn, 1, sem="acq_rel") == parts - 1:
+                there = tl.arange(0, PARTS)
+                all_parts = tl.load(part_distance + turn * parts + there, there < parts, float("inf"), volatile=True)
+                all_codes = tl.load(part_code + turn * parts + there, there < parts, K, volatile=True)
+                least = tl.min(all_parts, 0)
+                code = tl.min(tl.where(all_parts == least, all_codes, K), 0)
+                tl.store(distances_out + head * N + row, least)
+                tl.store(indices_out + head * N + row, code)
+        else:
+            tl.store(distances_out + head * N + row, least)
+            tl.store(indices_out + head * N + row, code)
