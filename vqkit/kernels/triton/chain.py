@@ -1,18 +1,97 @@
-"""All stages of a residual quantizer on a GPU."""
+"""All stages of a residual quantizer on a GPU: three launches, no host sync."""
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
+import triton
 from torch import Tensor
 
-from vqkit.kernels.triton.search import nearest
+from vqkit.kernels.triton.launch import Kernel, Workspace, aligned
+from vqkit.kernels.triton.prepare import ARRIVALS, HALF, prepare
+from vqkit.kernels.triton.search import PADDED, multiple, nearest, processors, vectors_of
+from vqkit.kernels.triton.stages import finish_rows, run_stages
+
+ON_CHIP = 256  # the widest residual that registers hold
+KEPT = 3  # candidates of a row that are measured on chip
 
 
 def residual_chain(x_ND: Tensor, codebooks_QKD: Tensor) -> Tensor:
-    """As ``reference.residual_chain``."""
+    """As ``reference.residual_chain``; stage by stage for rows wider than ``ON_CHIP``."""
+    x, codebooks = x_ND.contiguous(), codebooks_QKD.contiguous()
+    if x.shape[1] > ON_CHIP or x.shape[0] == 0:
+        return _stage_by_stage(x, codebooks)
+    indices = torch.empty((x.shape[0], codebooks.shape[0]), dtype=torch.int64, device=x.device)
+    plan = _plan_for(*x.shape, *codebooks.shape[:2], x.device, (aligned(x), aligned(codebooks)))
+    plan.run(x, codebooks, indices)
+    return indices
+
+
+def _stage_by_stage(x_ND: Tensor, codebooks_QKD: Tensor) -> Tensor:
     total_ND, columns = torch.zeros_like(x_ND), []
     for codes_KD in codebooks_QKD:
         index_N = nearest((x_ND - total_ND)[None], codes_KD[None], "euclidean")[0][0, :, 0]
         columns.append(index_N)
         total_ND = total_ND + torch.where((index_N >= 0)[:, None], codes_KD[index_N.clamp(min=0)], 0)
     return torch.stack(columns, 1)
+
+
+class _Plan:
+    """The sizes, grids and kernels of one problem."""
+
+    def __init__(self, N: int, D: int, Q: int, K: int, device: torch.device, _alignment: tuple[bool, bool]):
+        W, k_pad, P = max(16, triton.next_power_of_2(D)), multiple(K, PADDED), vectors_of(D)
+        rows, codes, warps = 64, 64, 4 if W <= 128 else 8
+        blocks = k_pad // P
+        self.workspace = Workspace(
+            codes=(torch.float16, Q * k_pad * W),
+            code_stats=(torch.float32, Q * 4 * blocks),
+            heights=(torch.float32, Q * k_pad),
+            centre=(torch.float32, Q * D),
+            unit=(torch.float32, Q),
+            open_count=(torch.int32, Q),
+            arrivals=(torch.int32, Q * ARRIVALS.value),
+            open_rows=(torch.int32, N),
+            open_stages=(torch.int32, N),
+            nothing=(torch.float32, 4),
+        )
+        shape = {"D": D, "W": W}
+        bits = max(1, (2 * k_pad // codes - 1).bit_length())
+        wide = min(256, triton.next_power_of_2(D))
+        mode = {"CHUNK": wide, "P": P, "SCREEN": HALF.value, "COSINE": False}
+        cut = {"BM": rows, "BN": codes, "BITS": bits, "KEPT": KEPT}
+        self.steps = [
+            (
+                Kernel(prepare, shape | mode, num_warps=4),
+                (blocks, Q, 1),
+                "x codebooks codes codes nothing code_stats heights centre unit open_count arrivals".split(),
+                (0, K, 1, 0, k_pad // PADDED),
+            ),
+            (
+                Kernel(
+                    run_stages,
+                    shape | cut | {"BLOCKS": min(1024, triton.next_power_of_2(blocks))},
+                    num_warps=warps,
+                    num_stages=3 if W <= 128 else 2,
+                ),
+                (-(-N // rows), 1, 1),
+                (
+                    "x codebooks codes heights code_stats centre unit indices open_count open_rows open_stages"
+                ).split(),
+                (N, K, Q, k_pad // PADDED, blocks),
+            ),
+            (
+                Kernel(finish_rows, shape | {"P": max(16, min(128, 8192 // W))}, num_warps=4),
+                (min(N, 4 * processors(device)), 1, 1),
+                "x codebooks indices open_count open_rows open_stages".split(),
+                (K, Q),
+            ),
+        ]
+
+    def run(self, x: Tensor, codebooks: Tensor, indices: Tensor) -> None:
+        own = {"x": x, "codebooks": codebooks, "indices": indices}
+        self.workspace.run(self.steps, own, x.device)
+
+
+_plan_for = lru_cache(maxsize=512)(_Plan)

@@ -6,7 +6,6 @@ A ``Plan`` belongs to one set of sizes, dtypes and alignments, so it keeps the b
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +18,9 @@ ALIGNMENT = 256
 KEEPS_BINARIES = tuple(int(part) for part in triton.__version__.split(".")[:2]) >= (3, 3)
 
 
+Grid = tuple[int, int, int]
+
+
 class Kernel:
     """A kernel with its constants, in the order of its parameters, and its options."""
 
@@ -26,14 +28,19 @@ class Kernel:
         self.function, self.constants, self.options = function, constants, options
         self.binary: Any = None
 
-    def __call__(self, grid: tuple[int, int, int], arguments: Sequence[Tensor | int], known: Sequence[int]) -> None:
-        """Run; ``known`` are the arguments with tensors as addresses."""
-        if self.binary is not None:
-            self.binary[grid](*known, *self.constants.values())
-            return
+    def first(self, grid: Grid, arguments: Sequence[Tensor | int]) -> None:
+        """Compile, or find what was compiled, and run."""
         binary = self.function[grid](*arguments, **self.constants, **self.options)
         if KEEPS_BINARIES and hasattr(binary, "function"):  # the interpreter has none
             self.binary = binary
+
+    def again(self, grid: Grid, arguments: Sequence[int]) -> None:
+        """Run with tensors given as addresses."""
+        self.binary[grid](*arguments, *self.constants.values())
+
+
+# A kernel, its grid, the names of its arrays, and the numbers that follow them.
+Step = tuple[Kernel, Grid, Sequence[str], Sequence[int]]
 
 
 class Workspace:
@@ -46,22 +53,24 @@ class Workspace:
             self.places[name] = (dtype, self.size, length)
             self.size += -(-length * dtype.itemsize // ALIGNMENT) * ALIGNMENT
 
-    def arrays(self, memory: Tensor) -> dict[str, Tensor]:
-        """The arrays in a byte tensor."""
-        return {
-            name: memory[start : start + length * dtype.itemsize].view(dtype)
-            for name, (dtype, start, length) in self.places.items()
-        }
-
-    def addresses(self, memory: Tensor) -> dict[str, int]:
-        """The arrays' addresses."""
+    def run(self, steps: Sequence[Step], own: Mapping[str, Tensor], device: torch.device) -> None:
+        """Run kernels on arrays of their own in new memory, and on the tensors ``own``."""
+        memory = torch.empty(self.size, dtype=torch.uint8, device=device)
         base = memory.data_ptr()
-        return {name: base + start for name, (_, start, _) in self.places.items()}
+        known = {name: base + start for name, (_, start, _) in self.places.items()}
+        known |= {name: tensor.data_ptr() for name, tensor in own.items()}
+        arrays = {}
+        if any(kernel.binary is None for kernel, *_ in steps):
+            arrays = {name: self._array(memory, name) for name in self.places} | dict(own)
+        for kernel, grid, names, sizes in steps:
+            if kernel.binary is None:
+                kernel.first(grid, [*[arrays[name] for name in names], *sizes])
+            else:
+                kernel.again(grid, [*[known[name] for name in names], *sizes])
 
-
-def interpreting() -> bool:
-    """Whether kernels run in Triton's interpreter."""
-    return os.environ.get("TRITON_INTERPRET") == "1"
+    def _array(self, memory: Tensor, name: str) -> Tensor:
+        dtype, start, length = self.places[name]
+        return memory[start : start + length * dtype.itemsize].view(dtype)
 
 
 def aligned(tensor: Tensor) -> bool:

@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 
 HALF, SPLIT, IEEE = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
-SAMPLE = tl.constexpr(32)
+SAMPLE = tl.constexpr(16)
 PADDING = tl.constexpr(3e38)  # the height that keeps a code which is not there from being the best
 LOST = tl.constexpr(2.0**-60)
 ARRIVALS = tl.constexpr(1024)

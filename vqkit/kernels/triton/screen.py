@@ -126,7 +126,7 @@ def code_of(slot, bits, first, BN: tl.constexpr, GROUP: tl.constexpr):
 
 
 @triton.jit
-def member_of(code, member: tl.constexpr):
+def member_of(code, member):
     """A code of a group, of the first code: the next one, then the two that lie eight further on."""
     return code + (member & 1) + 8 * (member >> 1)
 

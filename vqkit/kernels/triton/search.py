@@ -15,9 +15,7 @@ from vqkit.kernels.triton.screen import screen
 from vqkit.kernels.triton.settle import measure_all, settle
 
 SCREENS = {"half": HALF.value, "split": SPLIT.value, "ieee": IEEE.value}
-VECTORS = 32  # of one tile of ``prepare``
 PADDED = 128  # rows and codes come in multiples of this
-SETTLED = 32  # rows of a program of ``settle``
 
 
 @dataclass(frozen=True)
@@ -74,16 +72,17 @@ class Plan:
     def __init__(self, problem: Problem):
         H, N, K, D = problem.heads, problem.rows, problem.codes, problem.width
         W, BW = _widths(3 * D if problem.screen == "split" else D)
-        n_pad, k_pad = _multiple(N, PADDED), _multiple(K, PADDED)
+        n_pad, k_pad = multiple(N, PADDED), multiple(K, PADDED)
         tiles = problem.tiles or _tiles(N, K, BW, W)
-        processors = _processors(problem.device)
-        splits, each = _splits(H * n_pad // tiles.rows, k_pad // tiles.codes, processors)
-        blocks = k_pad // VECTORS
-        row_tiles = max(1, min(8, n_pad // VECTORS // (8 * processors)))
-        row_programs = -(-(n_pad // VECTORS) // row_tiles)
+        units = processors(problem.device)
+        splits, each = _splits(H * n_pad // tiles.rows, k_pad // tiles.codes, units)
         kept = 4 if tiles.group == 1 else 3
         bits = max(1, ((2 if tiles.group == 1 else 1) * each - 1).bit_length())
-        chunk = min(32, triton.next_power_of_2(D))  # by D alone: it sets the order in which a distance is summed
+        chunk = min(128, triton.next_power_of_2(D))  # by D alone: it sets the order in which a distance is summed
+        settled, vectors = max(4, min(64, 2048 // chunk) // tiles.group), vectors_of(D)
+        blocks = k_pad // vectors
+        row_tiles = max(1, min(8, n_pad // vectors // (8 * units)))
+        row_programs = -(-(n_pad // vectors) // row_tiles)
         stored = torch.float32 if problem.screen == "ieee" else torch.float16
         self.workspace = Workspace(
             rows=(stored, H * n_pad * W),
@@ -107,13 +106,13 @@ class Plan:
         pairs = {"CHUNK": chunk, "LEVELS": chunk.bit_length() - 1}
         mode, cosine = {"SCREEN": SCREENS[problem.screen]}, {"COSINE": problem.cosine}
         group, keeps = {"GROUP": tiles.group}, {"KEPT": kept}
-        wide = min(64, triton.next_power_of_2(D))
+        wide = min(256, triton.next_power_of_2(D))
         cut = {"BW": BW, "BM": tiles.rows, "BN": tiles.codes, "BITS": bits}
         bound = {"BLOCKS": min(1024, triton.next_power_of_2(blocks))}
         row_blocks, code_blocks = n_pad // PADDED, k_pad // PADDED
         self.steps = [
             (
-                Kernel(prepare, shape | {"CHUNK": wide, "P": VECTORS} | mode | cosine, num_warps=4),
+                Kernel(prepare, shape | {"CHUNK": wide, "P": vectors} | mode | cosine, num_warps=4),
                 (blocks + row_programs, H, 1),
                 "x codebook rows codes row_stats code_stats heights centre unit open_count arrivals".split(),
                 (N, K, row_tiles, row_blocks, code_blocks),
@@ -130,37 +129,29 @@ class Plan:
                 (row_blocks, code_blocks, blocks, each, H),
             ),
             (
-                Kernel(settle, {"D": D, "P": SETTLED} | pairs | keeps | group | cosine, num_warps=4),
-                (-(-N // SETTLED), H, 1),
+                Kernel(settle, {"D": D, "P": settled} | pairs | keeps | group | cosine, num_warps=4),
+                (-(-N // settled), H, 1),
                 "x codebook row_stats scores candidates rest slack indices distances open_count open_rows".split(),
                 (N, K, row_blocks, splits, H),
             ),
             (
-                Kernel(measure_all, {"D": D, "P": 64} | pairs | cosine | {"PARTS": 64, "PLACES": ARRIVALS.value}, num_warps=4),
-                (min(-(-ARRIVALS.value // H), 8 * processors), H, 1),
+                Kernel(measure_all, {"D": D, "P": 32 if chunk == 128 else 64} | pairs | cosine | {"PARTS": 64, "PLACES": ARRIVALS.value}, num_warps=4),
+                (min(-(-ARRIVALS.value // H), 8 * units), H, 1),
                 "x codebook indices distances open_count open_rows arrivals part_distance part_code".split(),
                 (N, K),
             ),
         ]
 
     def run(self, x: Tensor, codes: Tensor, indices: Tensor, distances: Tensor) -> None:
-        memory = torch.empty(self.workspace.size, dtype=torch.uint8, device=x.device)
-        known = self.workspace.addresses(memory)
-        known |= {"x": x.data_ptr(), "codebook": codes.data_ptr()}
-        known |= {"indices": indices.data_ptr(), "distances": distances.data_ptr()}
-        arrays: dict[str, Tensor] = {}
-        for kernel, grid, names, sizes in self.steps:
-            if kernel.binary is None and not arrays:
-                arrays = self.workspace.arrays(memory) | {"x": x, "codebook": codes}
-                arrays |= {"indices": indices, "distances": distances}
-            tensors = [arrays[name] for name in names] if kernel.binary is None else []
-            kernel(grid, [*tensors, *sizes], [*[known[name] for name in names], *sizes])
+        own = {"x": x, "codebook": codes, "indices": indices, "distances": distances}
+        self.workspace.run(self.steps, own, x.device)
 
 
 plan_for = lru_cache(maxsize=512)(Plan)
 
 
-def _multiple(size: int, of: int) -> int:
+def multiple(size: int, of: int) -> int:
+    """``size`` rounded up to a multiple."""
     return -(-size // of) * of
 
 
@@ -169,7 +160,12 @@ def _widths(width: int) -> tuple[int, int]:
     if width <= 256:
         padded = max(16, triton.next_power_of_2(width))
         return padded, padded
-    return _multiple(width, 64), 64
+    return multiple(width, 64), 64
+
+
+def vectors_of(width: int) -> int:
+    """How many vectors one tile of ``prepare`` holds."""
+    return max(16, min(64, 4096 // triton.next_power_of_2(width)))
 
 
 def _tiles(N: int, K: int, BW: int, W: int) -> Tiles:
@@ -178,13 +174,14 @@ def _tiles(N: int, K: int, BW: int, W: int) -> Tiles:
     return Tiles(128, 64, group, 4, 3 if BW <= 256 else 2)
 
 
-def _splits(row_tiles: int, code_tiles: int, processors: int) -> tuple[int, int]:
+def _splits(row_tiles: int, code_tiles: int, units: int) -> tuple[int, int]:
     """Over how many programs a row's codes are spread, and how many tiles each takes: enough to fill the device."""
-    wanted = min(max(1, 2 * processors // row_tiles), code_tiles, 16)
+    wanted = min(max(1, 2 * units // row_tiles), code_tiles, 16)
     each = -(-code_tiles // wanted)
     return -(-code_tiles // each), each
 
 
 @lru_cache(maxsize=64)
-def _processors(device: torch.device) -> int:
+def processors(device: torch.device) -> int:
+    """How many multiprocessors a GPU has."""
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 2

@@ -50,19 +50,26 @@ def settle(
     closed = inside & finite & (state >= 0) & (rest < least)
     best = tl.full((P,), float("inf"), tl.float64)
     best_code = tl.full((P,), 0, tl.int64) + K
-    x_P = x_ptr + (head * N + row_P) * D
+    # Each row with each code of a group is a pair.
+    pairs: tl.constexpr = P * GROUP
+    members = member_of(tl.zeros((P, GROUP), tl.int64), tl.arange(0, GROUP)[None, :])
+    row_PG = row_P[:, None] + tl.zeros((P, GROUP), tl.int64)
+    x_pairs = x_ptr + (head * N + tl.reshape(row_PG, (pairs,))) * D
     for number in range(0, splits * KEPT):
         here = number * heads * n_padded + place
         contends = closed & (tl.load(scores_ptr + here) >= least)
         if tl.max(contends.to(tl.int32), 0) > 0:
             group = tl.load(candidates_ptr + here, contends, 0).to(tl.int64)
-            for member in tl.static_range(GROUP):
-                code = member_of(group, member)
-                measured = contends & (code < K)
-                e_P = codes_ptr + (head * K + code) * D
-                distance = distances(x_P, e_P, measured, D, P, CHUNK, LEVELS, COSINE)
-                better = measured & closer(distance, code, best, best_code)
-                best, best_code = tl.where(better, distance, best), tl.where(better, code, best_code)
+            code_PG = group[:, None] + members
+            measured_PG = contends[:, None] & (code_PG < K)
+            e_pairs = codes_ptr + (head * K + tl.reshape(code_PG, (pairs,))) * D
+            measured = tl.reshape(measured_PG, (pairs,))
+            found = distances(x_pairs, e_pairs, measured, D, pairs, CHUNK, LEVELS, COSINE)
+            distance_PG = tl.where(measured_PG, tl.reshape(found, (P, GROUP)), float("inf"))
+            distance = tl.min(distance_PG, 1)
+            code = tl.min(tl.where(measured_PG & (distance_PG == distance[:, None]), code_PG, K), 1)
+            better = contends & closer(distance, code, best, best_code)
+            best, best_code = tl.where(better, distance, best), tl.where(better, code, best_code)
     if COSINE:  # a zero row has distance one from every code
         zero = finite & (state < 0)
         best, best_code = tl.where(zero, 1.0, best), tl.where(zero, 0, best_code)
@@ -117,9 +124,23 @@ def measure_all(
         best_code = tl.zeros((P,), tl.int64) + part * span
         for start in range(part * span, tl.minimum(K, (part + 1) * span), P):
             code = start + lane.to(tl.int64)
-            distance = distances(x_P, codes_ptr + (head * K + code) * D, code < K, D, P, CHUNK, LEVELS, COSINE)
-            better = (code < K) & (distance < best)
-            best, best_code = tl.where(better, distance, best), tl.where(better, code, best_code)
+            e_P = codes_ptr + (head * K + code) * D
+            near = code < K
+            if COSINE == 0:
+                # Float32 first, off by (D + 4) roundings at most; what overflows it, or is NaN, is measured all the same.
+                rough = tl.zeros((P, CHUNK), tl.float32)
+                for first in range(0, D, CHUNK):
+                    d = first + tl.arange(0, CHUNK)
+                    inside = (code < K)[:, None] & (d < D)[None, :]
+                    x = tl.load(x_P[:, None] + d[None, :], inside, 0.0).to(tl.float32)
+                    off = x - tl.load(e_P[:, None] + d[None, :], inside, 0.0)
+                    rough += off * off
+                limit = tl.min(best, 0) * (1 + (D + 16) * 2.0**-22)
+                near &= ((tl.sum(rough, 1).to(tl.float64) > limit) & (tl.sum(rough, 1) < float("inf"))) == 0
+            if tl.max(near.to(tl.int32), 0) > 0:
+                distance = distances(x_P, e_P, near, D, P, CHUNK, LEVELS, COSINE)
+                better = near & (distance < best)
+                best, best_code = tl.where(better, distance, best), tl.where(better, code, best_code)
         least = tl.min(best, 0)
         code = tl.min(tl.where(best == least, best_code, K), 0)
         if parts > 1:

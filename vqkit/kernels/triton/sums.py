@@ -14,9 +14,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from vqkit.kernels.triton.pairs import power_of_two
-
 INFINITE = tl.constexpr(0x7F800000)  # float32's bits of inf; NaN's are more
+
+
+@triton.jit
+def _power_of_two(exponent):
+    """2^exponent, float64, of an int64 in [−1022, 1023]."""
+    return ((exponent + 1023) << 52).to(tl.float64, bitcast=True)
 
 
 @triton.jit
@@ -64,7 +68,7 @@ def _add(
     inside = counted[:, None] & (d < D)[None, :]
     value = tl.load(x_ptr + (head * N + row_P)[:, None] * D + d[None, :], inside, 0.0).to(tl.float64)
     finite = inside & (peak_P < INFINITE)[:, None]
-    scaled = tl.where(finite, value * power_of_two(BITS + 126 - (peak_P >> 23).to(tl.int64))[:, None], 0.0)
+    scaled = tl.where(finite, value * _power_of_two(BITS + 126 - (peak_P >> 23).to(tl.int64))[:, None], 0.0)
     high = tl.floor(scaled + 0.5)
     low = tl.floor((scaled - high) * 2.0**BITS + 0.5)
     place = slot_P[:, None] * D + d[None, :]
@@ -83,7 +87,7 @@ def _finish(
     finite = peak < INFINITE
     high = tl.load(high_ptr + place, finite, 0).to(tl.float64)
     low = tl.load(low_ptr + place, finite, 0).to(tl.float64)
-    step = power_of_two((peak >> 23).to(tl.int64) - 126 - BITS)
+    step = _power_of_two((peak >> 23).to(tl.int64) - 126 - BITS)
     tl.store(sums_ptr + place, (high + low * 2.0**-BITS) * step, finite)
 
 
