@@ -37,12 +37,17 @@ def _stage_by_stage(x_ND: Tensor, codebooks_QKD: Tensor) -> Tensor:
     return torch.stack(columns, 1)
 
 
+def cut_for(width: int) -> tuple[int, int, int, int]:
+    """Rows and codes of a tile, warps and stages, as measured on an H100 (benchmarks/results/gpu.md)."""
+    return (64, 64, 4, 3) if width <= 128 else (64, 64, 8, 2)
+
+
 class _Plan:
     """The sizes, grids and kernels of one problem."""
 
     def __init__(self, N: int, D: int, Q: int, K: int, device: torch.device, _alignment: tuple[bool, bool]):
         W, k_pad, P = max(16, triton.next_power_of_2(D)), multiple(K, PADDED), vectors_of(D)
-        rows, codes, warps = 64, 64, 4 if W <= 128 else 8
+        rows, codes, warps, stages = cut_for(W)
         blocks = k_pad // P
         self.workspace = Workspace(
             codes=(torch.float16, Q * k_pad * W),
@@ -73,7 +78,7 @@ class _Plan:
                     run_stages,
                     shape | cut | {"BLOCKS": min(1024, triton.next_power_of_2(blocks))},
                     num_warps=warps,
-                    num_stages=3 if W <= 128 else 2,
+                    num_stages=stages,
                 ),
                 (-(-N // rows), 1, 1),
                 (

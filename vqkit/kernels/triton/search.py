@@ -73,7 +73,7 @@ class Plan:
         H, N, K, D = problem.heads, problem.rows, problem.codes, problem.width
         W, BW = _widths(3 * D if problem.screen == "split" else D)
         n_pad, k_pad = multiple(N, PADDED), multiple(K, PADDED)
-        tiles = problem.tiles or _tiles(N, K, BW, W)
+        tiles = problem.tiles or tiles_for(K, W)
         units = processors(problem.device)
         splits, each = _splits(H * n_pad // tiles.rows, k_pad // tiles.codes, units)
         kept = 4 if tiles.group == 1 else 3
@@ -168,10 +168,15 @@ def vectors_of(width: int) -> int:
     return max(16, min(64, 4096 // triton.next_power_of_2(width)))
 
 
-def _tiles(N: int, K: int, BW: int, W: int) -> Tiles:
-    del N, W
-    group = 4 if K >= 4096 else 1
-    return Tiles(128, 64, group, 4, 3 if BW <= 256 else 2)
+def tiles_for(codes: int, width: int) -> Tiles:
+    """The cut that was fastest for so many codes of so wide a tile, as measured on an H100 (benchmarks/results/gpu.md)."""
+    if width <= 64:
+        return Tiles(128, 128, 4, 4, 3) if codes >= 4096 else Tiles(128, 64, 2 if codes >= 1024 else 1, 4, 3)
+    if width == 128:
+        return Tiles(128, 128, 4, 8, 3) if codes >= 4096 else Tiles(64, 128, 2 if codes >= 1024 else 1, 4, 3)
+    if width == 256:
+        return Tiles(128, 64, 2 if codes >= 2048 else 1, 4, 3)
+    return Tiles(64, 128, 1, 4, 3)
 
 
 def _splits(row_tiles: int, code_tiles: int, units: int) -> tuple[int, int]:

@@ -5,14 +5,20 @@ multiples of 2^(E−B) and of 2^(E−2B), where 2^E bounds every entry of the ro
 millions of rows, so that no sum leaves 64 bits). Both are added by atomics, exactly. What is below 2^(E−2B−1) is rounded
 off: 2⁻⁸⁰ of the code's largest entry, where sums in float64 lose 2⁻⁵³ of the largest partial sum. A value within 2⁻¹⁶
 of the largest has no second part, so the second atomic is rare. Codes that drew NaN or inf are summed in float64.
+
+Where the rows of a tile all drew one code, as when a codebook collapses, they are summed before they queue for it.
 """
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from vqkit.kernels.triton.launch import Kernel, Workspace, aligned
 
 INFINITE = tl.constexpr(0x7F800000)  # float32's bits of inf; NaN's are more
 
@@ -21,6 +27,16 @@ INFINITE = tl.constexpr(0x7F800000)  # float32's bits of inf; NaN's are more
 def _power_of_two(exponent):
     """2^exponent, float64, of an int64 in [−1022, 1023]."""
     return ((exponent + 1023) << 52).to(tl.float64, bitcast=True)
+
+
+@triton.jit
+def _clear(counts, peaks, high_ptr, low_ptr, codes, total, P: tl.constexpr):
+    place = tl.program_id(0).to(tl.int64) * P + tl.arange(0, P)
+    zeros = tl.zeros((P,), tl.int64)
+    tl.store(high_ptr + place, zeros, place < total)
+    tl.store(low_ptr + place, zeros, place < total)
+    tl.store(counts + place, zeros, place < codes)
+    tl.store(peaks + place, tl.zeros((P,), tl.int32), place < codes)
 
 
 @triton.jit
@@ -38,9 +54,14 @@ def _peaks(
         inside = counted[:, None] & (d < D)[None, :]
         value = tl.load(x_ptr + (head * N + row_P)[:, None] * D + d[None, :], inside, 0.0).to(tl.float32)
         bits = tl.maximum(bits, value.to(tl.int32, bitcast=True) & 0x7FFFFFFF)
-    slot_P = head * K + index_P
-    tl.atomic_add(counts + slot_P, tl.full((P,), 1, tl.int64), counted, sem="relaxed")
-    tl.atomic_max(peaks + slot_P, tl.max(bits, 1), counted, sem="relaxed")
+    most = tl.max(index_P, 0)
+    if tl.min(tl.where(counted, index_P, most), 0) == most:
+        tl.atomic_add(counts + head * K + most, tl.sum(counted.to(tl.int64), 0), most >= 0, sem="relaxed")
+        tl.atomic_max(peaks + head * K + most, tl.max(tl.max(bits, 1), 0), most >= 0, sem="relaxed")
+    else:
+        slot_P = head * K + index_P
+        tl.atomic_add(counts + slot_P, tl.full((P,), 1, tl.int64), counted, sem="relaxed")
+        tl.atomic_max(peaks + slot_P, tl.max(bits, 1), counted, sem="relaxed")
 
 
 @triton.jit
@@ -69,12 +90,22 @@ def _add(
     value = tl.load(x_ptr + (head * N + row_P)[:, None] * D + d[None, :], inside, 0.0).to(tl.float64)
     finite = inside & (peak_P < INFINITE)[:, None]
     scaled = tl.where(finite, value * _power_of_two(BITS + 126 - (peak_P >> 23).to(tl.int64))[:, None], 0.0)
-    high = tl.floor(scaled + 0.5)
-    low = tl.floor((scaled - high) * 2.0**BITS + 0.5)
-    place = slot_P[:, None] * D + d[None, :]
-    tl.atomic_add(high_ptr + place, high.to(tl.int64), finite & (high != 0), sem="relaxed")
-    tl.atomic_add(low_ptr + place, low.to(tl.int64), finite & (low != 0), sem="relaxed")
-    tl.atomic_add(sums_ptr + place, value, inside & (peak_P >= INFINITE)[:, None], sem="relaxed")
+    rounded = tl.floor(scaled + 0.5)
+    high = rounded.to(tl.int64)
+    low = tl.floor((scaled - rounded) * 2.0**BITS + 0.5).to(tl.int64)
+    most = tl.max(index_P, 0)
+    if tl.min(tl.where(counted, index_P, most), 0) == most:
+        place = (head * K + most) * D + d
+        high_sum, low_sum = tl.sum(high, 0), tl.sum(low, 0)
+        tl.atomic_add(high_ptr + place, high_sum, (d < D) & (high_sum != 0), sem="relaxed")
+        tl.atomic_add(low_ptr + place, low_sum, (d < D) & (low_sum != 0), sem="relaxed")
+    else:
+        places = slot_P[:, None] * D + d[None, :]
+        tl.atomic_add(high_ptr + places, high, high != 0, sem="relaxed")
+        tl.atomic_add(low_ptr + places, low, low != 0, sem="relaxed")
+    tl.atomic_add(
+        sums_ptr + slot_P[:, None] * D + d[None, :], value, inside & (peak_P >= INFINITE)[:, None], sem="relaxed"
+    )
 
 
 @triton.jit
@@ -95,19 +126,42 @@ def code_sums(x_HND: Tensor, indices_HN: Tensor, size: int) -> tuple[Tensor, Ten
     """As ``reference.code_sums``."""
     (H, N, D), device = x_HND.shape, x_HND.device
     x, indices = x_HND.contiguous(), indices_HN.contiguous()
-    counts = torch.zeros((H, size), dtype=torch.int64, device=device)
-    sums = torch.zeros((H, size, D), dtype=torch.float64, device=device)
+    counts = torch.empty((H, size), dtype=torch.int64, device=device)
+    sums = torch.empty((H, size, D), dtype=torch.float64, device=device)
     if N == 0:
-        return counts, sums
-    # The peaks stand behind the low parts, so that one filling clears both.
-    cleared = torch.zeros(H * size * D + H * size // 2 + 1, dtype=torch.int64, device=device)
-    low, peaks = cleared[: H * size * D], cleared[H * size * D :].view(torch.int32)
-    bits = min(40, 61 - N.bit_length())
-    chunk = min(64, triton.next_power_of_2(D))
-    _peaks[(triton.cdiv(N, 32), H)](x, indices, counts, peaks, N, size, D=D, P=32, CHUNK=chunk)
-    high = sums.view(torch.int64)
-    _add[(triton.cdiv(N, 16), triton.cdiv(D, chunk), H)](
-        *(x, indices, peaks, high, low, sums, N, size), D=D, P=16, CHUNK=chunk, BITS=bits
-    )
-    _finish[(triton.cdiv(H * size * D, 512),)](peaks, high, low, sums, H * size * D, D=D, P=512, BITS=bits)
+        return counts.zero_(), sums.zero_()
+    plan = _plan_for(H, N, size, D, x.dtype, device, (aligned(x), aligned(indices)))
+    own = {"x": x, "indices": indices, "counts": counts, "sums": sums, "high": sums.view(torch.int64)}
+    plan.workspace.run(plan.steps, own, device)
     return counts, sums
+
+
+class _Plan:
+    """The sizes, grids and kernels of one problem."""
+
+    def __init__(
+        self, H: int, N: int, K: int, D: int, _dtype: torch.dtype, _device: torch.device, _alignment: tuple[bool, bool]
+    ):
+        bits, chunk = min(40, 61 - N.bit_length()), min(64, triton.next_power_of_2(D))
+        total, rows = H * K * D, max(16, min(128, 1024 // chunk))
+        self.workspace = Workspace(low=(torch.int64, total), peaks=(torch.int32, H * K))
+        tile = {"D": D, "P": rows, "CHUNK": chunk}
+        self.steps = [
+            (Kernel(_clear, {"P": 512}), (-(-total // 512), 1, 1), "counts peaks high low".split(), (H * K, total)),
+            (Kernel(_peaks, tile), (-(-N // rows), H, 1), "x indices counts peaks".split(), (N, K)),
+            (
+                Kernel(_add, tile | {"BITS": bits}),
+                (-(-N // rows), -(-D // chunk), H),
+                "x indices peaks high low sums".split(),
+                (N, K),
+            ),
+            (
+                Kernel(_finish, {"D": D, "P": 512, "BITS": bits}),
+                (-(-total // 512), 1, 1),
+                "peaks high low sums".split(),
+                (total,),
+            ),
+        ]
+
+
+_plan_for = lru_cache(maxsize=512)(_Plan)
