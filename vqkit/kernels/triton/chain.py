@@ -14,7 +14,6 @@ from vqkit.kernels.triton.search import PADDED, multiple, nearest, processors, v
 from vqkit.kernels.triton.stages import finish_rows, run_stages
 
 ON_CHIP = 256  # the widest residual that registers hold
-KEPT = 3  # candidates of a row that are measured on chip
 
 
 def residual_chain(x_ND: Tensor, codebooks_QKD: Tensor) -> Tensor:
@@ -65,7 +64,7 @@ class _Plan:
         bits = max(1, (2 * k_pad // codes - 1).bit_length())
         wide = min(256, triton.next_power_of_2(D))
         mode = {"CHUNK": wide, "P": P, "SCREEN": HALF.value, "COSINE": False}
-        cut = {"BM": rows, "BN": codes, "BITS": bits, "KEPT": KEPT}
+        cut = {"BM": rows, "BN": codes, "BITS": bits}
         self.steps = [
             (
                 Kernel(prepare, shape | mode, num_warps=4),
@@ -78,6 +77,7 @@ class _Plan:
                     run_stages,
                     shape | cut | {"BLOCKS": min(1024, triton.next_power_of_2(blocks))},
                     num_warps=warps,
+                    enable_fp_fusion=False,
                     num_stages=stages,
                 ),
                 (-(-N // rows), 1, 1),
@@ -87,7 +87,7 @@ class _Plan:
                 (N, K, Q, k_pad // PADDED, blocks),
             ),
             (
-                Kernel(finish_rows, shape | {"P": max(16, min(128, 8192 // W))}, num_warps=4),
+                Kernel(finish_rows, shape | {"P": max(16, min(128, 8192 // W))}, num_warps=4, enable_fp_fusion=False),
                 (min(N, 4 * processors(device)), 1, 1),
                 "x codebooks indices open_count open_rows open_stages".split(),
                 (K, Q),

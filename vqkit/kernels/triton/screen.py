@@ -33,7 +33,7 @@ import triton.language as tl
 
 from vqkit.kernels.triton.prepare import IEEE
 
-NOTHING = tl.constexpr(-3.3e38)
+NOTHING = tl.constexpr(-3.3e38)  # below the score of a code that is not there
 
 
 @triton.jit
@@ -126,8 +126,23 @@ def code_of(slot, bits, first, BN: tl.constexpr, GROUP: tl.constexpr):
 
 
 @triton.jit
+def take_best(best, second, top, slot, SLOTS: tl.constexpr):
+    """Take the best score ``top`` (M,) of each row out of its slot.
+
+    Returns the slot, whether it had given its best before, the scores that are left, and the best of them. A slot that
+    gave both its scores may hide more codes, none better than the second: whoever gets one has to look through it.
+    """
+    at = tl.min(tl.where(best == top[:, None], slot[None, :], SLOTS), 1)
+    here = slot[None, :] == at[:, None]
+    behind = tl.max(tl.where(here, second, NOTHING), 1)
+    twice = (behind == top) & (top > NOTHING)
+    best = tl.where(here, tl.where(twice[:, None], NOTHING, second), best)
+    return at, twice, best, tl.max(best, 1)
+
+
+@triton.jit
 def member_of(code, member):
-    """A code of a group, of the first code: the next one, then the two that lie eight further on."""
+    """A code of a group, or of a slot's codes in one tile, of the first one: the next, then two that lie eight on."""
     return code + (member & 1) + 8 * (member >> 1)
 
 
@@ -142,6 +157,7 @@ def screen(
     scores_out,  # (S, T, H, N') float32, best first
     codes_out,  # (S, T, H, N') int32
     rest_out,  # (S, H, N') float32: no code left out scores more
+    hidden_out,  # (S, H, N') int32: the first code of a slot, in the first tile, that may hide more codes; or −1
     slack_out,  # (H, N') float32
     n_blocks,
     k_blocks,
@@ -192,12 +208,11 @@ def screen(
                     acc = tl.dot(xw, e, acc, input_precision="ieee")
                 else:
                     acc = tl.dot(xw, e, acc)
-        score = acc * scale_M[:, None] - tl.load(h_ptrs)[None, :]
+        score = tl.fma(acc, scale_M[:, None] + tl.zeros_like(acc), tl.zeros_like(acc) - tl.load(h_ptrs)[None, :])
         best, second = update(best, second, score, it, BM, BN, GROUP, BITS)
         e_ptrs += BN * W
         h_ptrs += BN
 
-    # The best of every slot, one after the other. A slot that gave its second keeps it: it bounds the third.
     norm_M, error_M, low_M = tl.load(stats + n_padded), tl.load(stats + 2 * n_padded), tl.load(stats + 3 * n_padded)
     code_stats += head * 4 * blocks
     slack_M = slack_of(norm_M, error_M, low_M, code_stats, unit_ptr + head, blocks, D, W, BITS, BLOCKS, COSINE)
@@ -206,15 +221,22 @@ def screen(
         tl.store(slack_out + out, slack_M)
     top_M = tl.max(best, 1)
     least_M = top_M - slack_M
+    hidden_M = tl.full((BM,), -1, tl.int32)
+    slots_hidden = tl.zeros((BM,), tl.int32)
     for place in tl.static_range(KEPT):
         here = (split * KEPT + place) * heads * n_padded + out
         if tl.max((top_M >= least_M).to(tl.int32), 0) > 0:
-            at_M = tl.min(tl.where(best == top_M[:, None], slot[None, :], SLOTS), 1)
             bits_M = top_M.to(tl.int32, bitcast=True) & (2**BITS - 1)
             tl.store(scores_out + here, top_M)
+            near_M = top_M >= least_M
+            at_M, twice_M, best, top_M = take_best(best, second, top_M, slot, SLOTS)
             tl.store(codes_out + here, code_of(at_M, bits_M, first, BN, GROUP))
-            best = tl.where(slot[None, :] == at_M[:, None], second, best)
-            top_M = tl.max(best, 1)
+            hides_M = near_M & twice_M
+            hidden_M = tl.where(hides_M, code_of(at_M, at_M * 0, first, BN, GROUP), hidden_M)
+            slots_hidden += hides_M.to(tl.int32)
         else:
             tl.store(scores_out + here, tl.full((BM,), NOTHING, tl.float32))
+    # One slot that hides codes can be looked through; of several nothing is known.
+    top_M = tl.where(slots_hidden > 1, -NOTHING, top_M)
     tl.store(rest_out + split * heads * n_padded + out, top_M)
+    tl.store(hidden_out + split * heads * n_padded + out, hidden_M)

@@ -12,9 +12,10 @@ from torch import Tensor
 from vqkit.kernels.triton.launch import Kernel, Workspace, aligned
 from vqkit.kernels.triton.prepare import ARRIVALS, HALF, IEEE, SPLIT, prepare
 from vqkit.kernels.triton.screen import screen
-from vqkit.kernels.triton.settle import measure_all, settle
+from vqkit.kernels.triton.settle import measure_more, settle
 
 SCREENS = {"half": HALF.value, "split": SPLIT.value, "ieee": IEEE.value}
+SETTLED = (2048, 4)  # differences that a program of ``settle`` holds, and its warps
 PADDED = 128  # rows and codes come in multiples of this
 
 
@@ -78,8 +79,11 @@ class Plan:
         splits, each = _splits(H * n_pad // tiles.rows, k_pad // tiles.codes, units)
         kept = 4 if tiles.group == 1 else 3
         bits = max(1, ((2 if tiles.group == 1 else 1) * each - 1).bit_length())
-        chunk = min(128, triton.next_power_of_2(D))  # by D alone: it sets the order in which a distance is summed
-        settled, vectors = max(4, min(64, 2048 // chunk) // tiles.group), vectors_of(D)
+        # By D alone: it sets the order in which a distance is summed.
+        chunk = min(128 if D > 128 else 64 if D > 64 else 32, triton.next_power_of_2(D))
+        settled, vectors = min(64, SETTLED[0] // chunk // tiles.group), vectors_of(D)
+        parts = {"PARTS": 64, "PLACES": ARRIVALS.value, "BN": tiles.codes, "MEMBERS": max(2, tiles.group)}
+        exact = {"num_warps": 4, "enable_fp_fusion": False}  # equal pairs must not be rounded in different ways
         blocks = k_pad // vectors
         row_tiles = max(1, min(8, n_pad // vectors // (8 * units)))
         row_programs = -(-(n_pad // vectors) // row_tiles)
@@ -95,9 +99,11 @@ class Plan:
             scores=(torch.float32, splits * kept * H * n_pad),
             candidates=(torch.int32, splits * kept * H * n_pad),
             rest=(torch.float32, splits * H * n_pad),
+            hidden=(torch.int32, splits * H * n_pad),
             slack=(torch.float32, H * n_pad),
             open_count=(torch.int32, H),
             open_rows=(torch.int32, H * N),
+            open_slots=(torch.int32, H * N),
             arrivals=(torch.int32, H * ARRIVALS.value),
             part_distance=(torch.float64, H * ARRIVALS.value),
             part_code=(torch.int64, H * ARRIVALS.value),
@@ -125,20 +131,25 @@ class Plan:
                     num_stages=tiles.stages,
                 ),
                 (n_pad // tiles.rows, splits, H),
-                "rows codes heights row_stats code_stats unit scores candidates rest slack".split(),
+                "rows codes heights row_stats code_stats unit scores candidates rest hidden slack".split(),
                 (row_blocks, code_blocks, blocks, each, H),
             ),
             (
-                Kernel(settle, {"D": D, "P": settled} | pairs | keeps | group | cosine, num_warps=4),
+                Kernel(settle, {"D": D, "P": settled} | pairs | keeps | group | cosine, **exact | {"num_warps": SETTLED[1]}),
                 (-(-N // settled), H, 1),
-                "x codebook row_stats scores candidates rest slack indices distances open_count open_rows".split(),
+                (
+                    "x codebook row_stats scores candidates rest hidden slack"
+                    " indices distances open_count open_rows open_slots"
+                ).split(),
                 (N, K, row_blocks, splits, H),
             ),
             (
-                Kernel(measure_all, {"D": D, "P": 32 if chunk == 128 else 64} | pairs | cosine | {"PARTS": 64, "PLACES": ARRIVALS.value}, num_warps=4),
+                Kernel(measure_more, {"D": D, "P": min(64, 4096 // chunk)} | pairs | cosine | parts, **exact),
                 (min(-(-ARRIVALS.value // H), 8 * units), H, 1),
-                "x codebook indices distances open_count open_rows arrivals part_distance part_code".split(),
-                (N, K),
+                (
+                    "x codebook indices distances open_count open_rows open_slots arrivals part_distance part_code"
+                ).split(),
+                (N, K, each),
             ),
         ]
 

@@ -15,11 +15,13 @@ def settle(
     scores_ptr,
     candidates_ptr,
     rest_ptr,
+    hidden_ptr,
     slack_ptr,
     indices_out,  # (H, N) int64
     distances_out,  # (H, N) float64
     open_count,
-    open_rows,  # (H, N) int32: rows that all codes have to be measured for
+    open_rows,  # (H, N) int32: rows that more codes have to be measured for
+    open_slots,  # (H, N) int32: those of a slot, given its first code, or −1 for all codes
     N,
     K,
     n_blocks,
@@ -42,9 +44,13 @@ def settle(
     state = tl.load(row_stats + head * 4 * n_padded + n_padded + row_P)
     top = tl.full((P,), NOTHING, tl.float32)
     rest = tl.full((P,), NOTHING, tl.float32)
+    hidden = tl.full((P,), -1, tl.int32)
     for split in range(0, splits):
         top = tl.maximum(top, tl.load(scores_ptr + split * KEPT * heads * n_padded + place))
         rest = tl.maximum(rest, tl.load(rest_ptr + split * heads * n_padded + place))
+        hides = tl.load(hidden_ptr + split * heads * n_padded + place)
+        rest = tl.where((hides >= 0) & (hidden >= 0), -NOTHING, rest)
+        hidden = tl.maximum(hidden, hides)
     least = top - tl.load(slack_ptr + place)
     finite = state == state
     closed = inside & finite & (state >= 0) & (rest < least)
@@ -77,25 +83,29 @@ def settle(
     out = head * N + row_P
     tl.store(indices_out + out, tl.where(finite, best_code, -1), answered)
     tl.store(distances_out + out, tl.where(finite, best, float("inf")), answered)
-    unsettled = inside & (finite & (state >= 0) & ((rest < least) == 0))
+    lost = inside & finite & (state >= 0) & ((rest < least) == 0)
+    unsettled = lost | (closed & (hidden >= 0))
     if tl.max(unsettled.to(tl.int32), 0) > 0:
         turn = tl.atomic_add(open_count + head + tl.zeros((P,), tl.int32), 1, unsettled, sem="relaxed")
         tl.store(open_rows + head * N + turn, row_P, unsettled)
+        tl.store(open_slots + head * N + turn, tl.where(lost, -1, hidden), unsettled)
 
 
 @triton.jit
-def measure_all(
+def measure_more(
     x_ptr,
     codes_ptr,
     indices_out,
     distances_out,
     open_count,
     open_rows,
+    open_slots,
     arrivals,  # (H, PLACES) int32
     part_distance,  # (H, PLACES) float64
     part_code,  # (H, PLACES) int64
     N,
     K,
+    tiles,  # of a split
     D: tl.constexpr,
     P: tl.constexpr,
     CHUNK: tl.constexpr,
@@ -103,8 +113,10 @@ def measure_all(
     COSINE: tl.constexpr,
     PARTS: tl.constexpr,
     PLACES: tl.constexpr,
+    BN: tl.constexpr,
+    MEMBERS: tl.constexpr,
 ):
-    """For the rows left open, measure every code. How many there are is read here, so no host waits for it.
+    """For the rows left open, measure the codes of a slot, or all. How many rows is read here: no host waits for it.
 
     A few rows are cut into parts of the codes, one a program; the program that comes last compares the parts.
     """
@@ -112,49 +124,60 @@ def measure_all(
     lane = tl.arange(0, P)
     count = tl.load(open_count + head)
     parts = tl.maximum(tl.minimum(tl.minimum(PLACES // tl.maximum(count, 1), PARTS), (K + P - 1) // P), 1)
-    span = ((K + P - 1) // P + parts - 1) // parts * P
     arrivals += head * PLACES
     part_distance += head * PLACES
     part_code += head * PLACES
     for item in range(tl.program_id(0), count * parts, tl.num_programs(0)):
         turn, part = item // parts, item % parts
         row = tl.load(open_rows + head * N + turn).to(tl.int64)
-        x_P = x_ptr + (head * N + row + tl.zeros((P,), tl.int64)) * D
+        slot = tl.load(open_slots + head * N + turn)
+        of_slot = slot >= 0
+        out = head * N + row
+        x_P = x_ptr + (out + tl.zeros((P,), tl.int64)) * D
+        # A slot's codes, MEMBERS of each tile, or all codes; numbered, and cut into parts.
+        total = tl.where(of_slot, tiles * MEMBERS, K)
+        span = ((total + P - 1) // P + parts - 1) // parts * P
         best = tl.full((P,), float("inf"), tl.float64)
-        best_code = tl.zeros((P,), tl.int64) + part * span
-        for start in range(part * span, tl.minimum(K, (part + 1) * span), P):
-            code = start + lane.to(tl.int64)
+        best_code = tl.zeros((P,), tl.int64) + K
+        for start in range(part * span, tl.minimum(total, (part + 1) * span), P):
+            number = start + lane
+            code = tl.where(of_slot, member_of(slot + number // MEMBERS * BN, number % MEMBERS), number).to(tl.int64)
+            near = (number < total) & (code < K)
             e_P = codes_ptr + (head * K + code) * D
-            near = code < K
             if COSINE == 0:
                 # Float32 first, off by (D + 4) roundings at most; what overflows it, or is NaN, is measured all the same.
                 rough = tl.zeros((P, CHUNK), tl.float32)
                 for first in range(0, D, CHUNK):
                     d = first + tl.arange(0, CHUNK)
-                    inside = (code < K)[:, None] & (d < D)[None, :]
+                    inside = near[:, None] & (d < D)[None, :]
                     x = tl.load(x_P[:, None] + d[None, :], inside, 0.0).to(tl.float32)
                     off = x - tl.load(e_P[:, None] + d[None, :], inside, 0.0)
                     rough += off * off
                 limit = tl.min(best, 0) * (1 + (D + 16) * 2.0**-22)
-                near &= ((tl.sum(rough, 1).to(tl.float64) > limit) & (tl.sum(rough, 1) < float("inf"))) == 0
+                about = tl.sum(rough, 1)
+                near &= ((about.to(tl.float64) > limit) & (about < float("inf"))) == 0
             if tl.max(near.to(tl.int32), 0) > 0:
                 distance = distances(x_P, e_P, near, D, P, CHUNK, LEVELS, COSINE)
-                better = near & (distance < best)
+                better = near & closer(distance, code, best, best_code)
                 best, best_code = tl.where(better, distance, best), tl.where(better, code, best_code)
         least = tl.min(best, 0)
         code = tl.min(tl.where(best == least, best_code, K), 0)
+        last = parts == 1
         if parts > 1:
             tl.store(part_distance + item, least)
             tl.store(part_code + item, code)
             tl.debug_barrier()
-            if tl.atomic_add(arrivals + turn, 1, sem="acq_rel") == parts - 1:
-                there = tl.arange(0, PARTS)
-                all_parts = tl.load(part_distance + turn * parts + there, there < parts, float("inf"), volatile=True)
-                all_codes = tl.load(part_code + turn * parts + there, there < parts, K, volatile=True)
-                least = tl.min(all_parts, 0)
-                code = tl.min(tl.where(all_parts == least, all_codes, K), 0)
-                tl.store(distances_out + head * N + row, least)
-                tl.store(indices_out + head * N + row, code)
-        else:
-            tl.store(distances_out + head * N + row, least)
-            tl.store(indices_out + head * N + row, code)
+            last = tl.atomic_add(arrivals + turn, 1, sem="acq_rel") == parts - 1
+            there = tl.arange(0, PARTS)
+            mine = (there < parts) & last
+            all_parts = tl.load(part_distance + turn * parts + there, mine, float("inf"), volatile=True)
+            all_codes = tl.load(part_code + turn * parts + there, mine, K, volatile=True)
+            least = tl.min(all_parts, 0)
+            code = tl.min(tl.where(all_parts == least, all_codes, K), 0)
+        # Of a slot's row the other candidates have been measured. Where every distance is NaN any code will do.
+        known = tl.load(distances_out + out, last & of_slot, float("inf"))
+        known_code = tl.load(indices_out + out, last & of_slot, K)
+        better = closer(least, code, known, known_code)
+        code = tl.where(better, code, known_code)
+        tl.store(distances_out + out, tl.where(better, least, known), last)
+        tl.store(indices_out + out, tl.where(code < K, code, 0), last)

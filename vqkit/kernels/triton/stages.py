@@ -10,7 +10,7 @@ import triton.language as tl
 
 from vqkit.kernels.triton.pairs import closer
 from vqkit.kernels.triton.prepare import LOST, exponent_of, power_of_two
-from vqkit.kernels.triton.screen import NOTHING, code_of, slack_of, update
+from vqkit.kernels.triton.screen import NOTHING, code_of, slack_of, take_best, update
 
 
 @triton.jit
@@ -51,7 +51,6 @@ def run_stages(
     BM: tl.constexpr,
     BN: tl.constexpr,
     BITS: tl.constexpr,
-    KEPT: tl.constexpr,
     BLOCKS: tl.constexpr,
 ):
     k_padded = k_blocks * 128
@@ -73,37 +72,49 @@ def run_stages(
         h_ptrs = heights + col_N
         for it in range(0, k_padded // BN):
             acc = tl.dot(high, tl.load(e_ptrs))
-            score = acc * scale[:, None] - tl.load(h_ptrs)[None, :]
+            score = tl.fma(acc, scale[:, None] + tl.zeros_like(acc), tl.zeros_like(acc) - tl.load(h_ptrs)[None, :])
             best, second = update(best, second, score, it, BM, BN, 1, BITS)
             e_ptrs += BN * W
             h_ptrs += BN
 
         slack = slack_of(norm, error, 0.0, code_stats, unit_ptr, blocks, D, W, BITS, BLOCKS, False)
         top = tl.max(best, 1)
-        at = tl.min(tl.where(best == top[:, None], slot[None, :], BN), 1)
-        code = code_of(at, top.to(tl.int32, bitcast=True) & (2**BITS - 1), 0, BN, 1)
-        best = tl.where(slot[None, :] == at[:, None], second, best)
         least = top - slack
-        top = tl.max(best, 1)
+        bits = top.to(tl.int32, bitcast=True) & (2**BITS - 1)
+        at, _, best, top = take_best(best, second, top, slot, BN // 2)
+        code = code_of(at, bits, 0, BN, 1)
         sure = finite & live
-        contends = sure & (top >= least)
-        if tl.max(contends.to(tl.int32), 0) > 0:
-            residual = tl.load(x_ptrs, inside, 0.0) - total  # again: through the screen it would take registers
-            distance = _measure(residual, codebooks_ptr, code, contends, w, D)
-            for _ in tl.static_range(KEPT - 1):
-                at = tl.min(tl.where(best == top[:, None], slot[None, :], BN), 1)
-                other = code_of(at, top.to(tl.int32, bitcast=True) & (2**BITS - 1), 0, BN, 1)
-                measured = _measure(residual, codebooks_ptr, other, contends, w, D)
-                better = contends & closer(measured, other, distance, code)
-                distance, code = tl.where(better, measured, distance), tl.where(better, other, code)
-                best = tl.where(slot[None, :] == at[:, None], second, best)
-                top = tl.max(best, 1)
-                contends = sure & (top >= least)
         unsettled = sure & ((top < least) == 0)
         if tl.max(unsettled.to(tl.int32), 0) > 0:
-            turn = tl.atomic_add(open_count + tl.zeros((BM,), tl.int32), 1, unsettled, sem="relaxed")
-            tl.store(open_rows + turn, row_M, unsettled)
-            tl.store(open_stages + turn, tl.zeros((BM,), tl.int32) + stage, unsettled)
+            near1 = unsettled & (top >= least)
+            bits = top.to(tl.int32, bitcast=True) & (2**BITS - 1)
+            at, hides1, best, top = take_best(best, second, top, slot, BN // 2)
+            code1, base1 = code_of(at, bits, 0, BN, 1), 2 * at
+            near2 = near1 & (top >= least)
+            bits = top.to(tl.int32, bitcast=True) & (2**BITS - 1)
+            at, hides2, best, top = take_best(best, second, top, slot, BN // 2)
+            code2, base2 = code_of(at, bits, 0, BN, 1), 2 * at
+            hides1, hides2 = hides1 & near1, hides2 & near2
+            unsettled = unsettled & (((top < least) == 0) | (hides1 & hides2))
+            base = tl.where(hides1, base1, base2)
+            hides = (hides1 | hides2) & (unsettled == 0)
+            # One loop for all candidates: two copies of a sum might round it in two ways, and break a tie.
+            residual = tl.load(x_ptrs, inside, 0.0) - total  # again: through the screen it would take registers
+            first, near0 = code, near1
+            distance = tl.full((BM,), float("inf"), tl.float64)
+            for turn in range(0, tl.where(tl.max(hides.to(tl.int32), 0) > 0, 3 + 2 * (k_padded // BN), 3)):
+                other = tl.where(turn == 0, first, tl.where(turn == 1, code1, code2))
+                near = tl.where(turn == 0, near0, tl.where(turn == 1, near1, near2))
+                if turn > 2:
+                    other = ((turn - 3) >> 1) * BN + base + ((turn - 3) & 1)
+                    near = hides & (other < K)
+                measured = _measure(residual, codebooks_ptr, other, near, w, D)
+                better = near & closer(measured, other, distance, code)
+                distance, code = tl.where(better, measured, distance), tl.where(better, other, code)
+            if tl.max(unsettled.to(tl.int32), 0) > 0:
+                turns = tl.atomic_add(open_count + tl.zeros((BM,), tl.int32), 1, unsettled, sem="relaxed")
+                tl.store(open_rows + turns, row_M, unsettled)
+                tl.store(open_stages + turns, tl.zeros((BM,), tl.int32) + stage, unsettled)
         live = live & (unsettled == 0)
         chosen = live & finite
         tl.store(indices_out + row_M.to(tl.int64) * Q + stage, tl.where(chosen, code, -1).to(tl.int64), live)
