@@ -27,13 +27,26 @@ needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, re
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_against_the_reference(path: Path):
     environment = os.environ | ({} if torch.cuda.is_available() else {"TRITON_INTERPRET": "1"})
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "0", "-W", "ignore::RuntimeWarning", str(path)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-n",
+        "0",
+        "-W",
+        "ignore::RuntimeWarning",
+        str(path),
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-20_000:]
 
 
 def test_importing_vqkit_does_not_import_triton():
-    program = "import sys, torch; before = 'triton' in sys.modules; import vqkit; print(before or 'triton' in sys.modules)"
+    program = (
+        "import sys, torch; before = 'triton' in sys.modules; import vqkit; print(before or 'triton' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -32,7 +32,10 @@ def assert_same(x: Tensor, codes: Tensor, metric: str = "euclidean", screen: str
     assert indices.min() >= 0
     assert indices.max() < codes.shape[1]
     of_index = torch.cat(
-        [reference.nearest(r[:, None], e[i][:, None], metric, 1)[1] for r, e, i in zip(x, codes, indices[..., 0], strict=True)]
+        [
+            reference.nearest(r[:, None], e[i][:, None], metric, 1)[1]
+            for r, e, i in zip(x, codes, indices[..., 0], strict=True)
+        ]
     ).reshape(expected.shape)
     slack = 1e-12 * expected + (1e-14 * expected.sqrt() + 1e-30 if metric == "cosine" else 0)
     assert bool(((distances - expected).abs() <= slack).all())
@@ -65,7 +68,9 @@ def test_groups_of_codes(shape: tuple[int, int, int], group: int):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize(("offset", "scale"), [(1000, 0.01), (1e-3, 1e-9), (1e18, 1e12), (0, 1e-42), (0, 1e38), (1e20, 1e13)])
+@pytest.mark.parametrize(
+    ("offset", "scale"), [(1000, 0.01), (1e-3, 1e-9), (1e18, 1e12), (0, 1e-42), (0, 1e38), (1e20, 1e13)]
+)
 def test_offsets_and_numbers_at_the_ends_of_float32(metric: str, offset: float, scale: float):
     x, codes = (offset + scale * torch.rand(1, n, 5, generator=torch.Generator().manual_seed(n)) for n in (20, 40))
     assert_same(x, codes, metric)
@@ -144,12 +149,16 @@ def test_what_it_leaves_to_the_reference():
     x, codes = normal(1, 12, 3).to(DEVICE), normal(1, 9, 3, seed=1).to(DEVICE)
     for codebook, topk in ((codes, 3), (codes.double(), 1)):
         expected = reference.nearest(x, codebook, "euclidean", topk)
-        assert all(torch.equal(a, b) for a, b in zip(triton.nearest(x, codebook, "euclidean", topk), expected, strict=True))
+        assert all(
+            torch.equal(a, b) for a, b in zip(triton.nearest(x, codebook, "euclidean", topk), expected, strict=True)
+        )
 
 
 def test_through_the_public_function():
     x, codes = normal(2, 5, 6).to(DEVICE), normal(20, 6, seed=1).to(DEVICE)
-    assert torch.equal(functional.nearest(x, codes, backend="triton"), functional.nearest(x, codes, backend="reference"))
+    assert torch.equal(
+        functional.nearest(x, codes, backend="triton"), functional.nearest(x, codes, backend="reference")
+    )
     assert functional.nearest(x[:0], codes, backend="triton").shape == (0, 5)
 
 

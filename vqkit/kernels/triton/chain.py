@@ -5,12 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 
 import torch
-import triton
 from torch import Tensor
 
-from vqkit.kernels.triton.launch import Kernel, Workspace, aligned
+from vqkit.kernels.triton.launch import Kernel, Workspace, aligned, power_of_two
 from vqkit.kernels.triton.prepare import ARRIVALS, HALF, prepare
-from vqkit.kernels.triton.search import PADDED, multiple, nearest, processors, vectors_of
+from vqkit.kernels.triton.search import PADDED, chunk_for, multiple, nearest, processors, vectors_of
 from vqkit.kernels.triton.stages import finish_rows, run_stages
 
 ON_CHIP = 256  # the widest residual that registers hold
@@ -37,15 +36,15 @@ def _stage_by_stage(x_ND: Tensor, codebooks_QKD: Tensor) -> Tensor:
 
 
 def cut_for(width: int) -> tuple[int, int, int, int]:
-    """Rows and codes of a tile, warps and stages, as measured on an H100 (benchmarks/results/gpu.md)."""
-    return (64, 64, 4, 3) if width <= 128 else (64, 64, 8, 2)
+    """Rows and codes of a tile, warps and stages, as measured on an H100."""
+    return (64, 64, 4, 3) if width <= 64 else (64, 128, 8, 2)
 
 
 class _Plan:
     """The sizes, grids and kernels of one problem."""
 
     def __init__(self, N: int, D: int, Q: int, K: int, device: torch.device, _alignment: tuple[bool, bool]):
-        W, k_pad, P = max(16, triton.next_power_of_2(D)), multiple(K, PADDED), vectors_of(D)
+        W, k_pad, P = max(16, power_of_two(D)), multiple(K, PADDED), vectors_of(D)
         rows, codes, warps, stages = cut_for(W)
         blocks = k_pad // P
         self.workspace = Workspace(
@@ -58,38 +57,38 @@ class _Plan:
             arrivals=(torch.int32, Q * ARRIVALS.value),
             open_rows=(torch.int32, N),
             open_stages=(torch.int32, N),
+            residuals=(torch.float32, N * D),
             nothing=(torch.float32, 4),
         )
-        shape = {"D": D, "W": W}
+        shape, chunk = {"D": D, "W": W}, chunk_for(D)
+        pairs = {"CHUNK": chunk, "LEVELS": chunk.bit_length() - 1}
         bits = max(1, (2 * k_pad // codes - 1).bit_length())
-        wide = min(256, triton.next_power_of_2(D))
+        wide = min(256, power_of_two(D))
         mode = {"CHUNK": wide, "P": P, "SCREEN": HALF.value, "COSINE": False}
         cut = {"BM": rows, "BN": codes, "BITS": bits}
         self.steps = [
             (
                 Kernel(prepare, shape | mode, num_warps=4),
                 (blocks, Q, 1),
-                "x codebooks codes codes nothing code_stats heights centre unit open_count arrivals".split(),
+                "x codebooks codes codes nothing code_stats heights centre unit open_count arrivals",
                 (0, K, 1, 0, k_pad // PADDED),
             ),
             (
                 Kernel(
                     run_stages,
-                    shape | cut | {"BLOCKS": min(1024, triton.next_power_of_2(blocks))},
+                    shape | cut | {"BLOCKS": min(1024, power_of_two(blocks))} | pairs,
                     num_warps=warps,
                     enable_fp_fusion=False,
                     num_stages=stages,
                 ),
                 (-(-N // rows), 1, 1),
-                (
-                    "x codebooks codes heights code_stats centre unit indices open_count open_rows open_stages"
-                ).split(),
+                ("x codebooks codes heights code_stats centre unit indices open_count open_rows open_stages residuals"),
                 (N, K, Q, k_pad // PADDED, blocks),
             ),
             (
                 Kernel(finish_rows, shape | {"P": max(16, min(128, 8192 // W))}, num_warps=4, enable_fp_fusion=False),
                 (min(N, 4 * processors(device)), 1, 1),
-                "x codebooks indices open_count open_rows open_stages".split(),
+                "x codebooks indices open_count open_rows open_stages",
                 (K, Q),
             ),
         ]

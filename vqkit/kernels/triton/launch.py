@@ -39,8 +39,8 @@ class Kernel:
         self.binary[grid](*arguments, *self.constants.values())
 
 
-# A kernel, its grid, the names of its arrays, and the numbers that follow them.
-Step = tuple[Kernel, Grid, Sequence[str], Sequence[int]]
+# A kernel, its grid, the names of its arrays, with spaces between, and the numbers that follow them.
+Step = tuple[Kernel, Grid, str, Sequence[int]]
 
 
 class Workspace:
@@ -64,13 +64,18 @@ class Workspace:
             arrays = {name: self._array(memory, name) for name in self.places} | dict(own)
         for kernel, grid, names, sizes in steps:
             if kernel.binary is None:
-                kernel.first(grid, [*[arrays[name] for name in names], *sizes])
+                kernel.first(grid, [*[arrays[name] for name in names.split()], *sizes])
             else:
-                kernel.again(grid, [*[known[name] for name in names], *sizes])
+                kernel.again(grid, [*[known[name] for name in names.split()], *sizes])
 
     def _array(self, memory: Tensor, name: str) -> Tensor:
         dtype, start, length = self.places[name]
         return memory[start : start + length * dtype.itemsize].view(dtype)
+
+
+def power_of_two(size: int) -> int:
+    """The least power of two that is not below ``size``."""
+    return 1 << (size - 1).bit_length()
 
 
 def aligned(tensor: Tensor) -> bool:

@@ -8,6 +8,9 @@ Arithmetic is float32: v = fl(fl(x − c)/U) is off by at most 2⁻²³|x − c|
 and norms of up to 10⁵ terms are off by less than 1 %. Where squares underflow a norm loses less than 2⁻⁶⁰, units U.
 """
 
+# Triton's ranges and branches on constants are not what a type checker takes them for.
+# pyright: reportGeneralTypeIssues=false, reportPossiblyUnboundVariable=false
+
 import triton
 import triton.language as tl
 
@@ -47,9 +50,7 @@ def rounded(value, SCREEN: tl.constexpr):
 
 
 @triton.jit
-def take_centre(
-    codes_ptr, centre_ptr, unit_ptr, K, D: tl.constexpr, CHUNK: tl.constexpr, COSINE: tl.constexpr
-):
+def take_centre(codes_ptr, centre_ptr, unit_ptr, K, D: tl.constexpr, CHUNK: tl.constexpr, COSINE: tl.constexpr):
     """Write the centre (D,) and the unit of a codebook; returns the unit's inverse."""
     sample = codes_ptr + (tl.arange(0, SAMPLE).to(tl.int64) * K // SAMPLE)[:, None] * D
     length = tl.full((SAMPLE,), 1.0, tl.float32)
@@ -101,6 +102,7 @@ def prepare(
     SCREEN: tl.constexpr,
     COSINE: tl.constexpr,
 ):
+    """Round a block of codes, or some blocks of rows, for the screen."""
     block, head = tl.program_id(0), tl.program_id(1).to(tl.int64)
     n_padded, k_padded = n_blocks * 128, k_blocks * 128
     code_blocks = k_padded // P

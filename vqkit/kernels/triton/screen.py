@@ -5,28 +5,33 @@ on unit vectors, h = −c·ê. All lengths are in units U. Rows and codes are ro
 bfloat16's precision at the same rate of products, and whose range is enough: codes are near one in units U, and a row
 carries a power of two of its own.
 
-The bound. Let x̂, ê be the rounded vectors, δx ≥ |x' − x̂| and δe ≥ |e' − ê| the rounding errors as measured in float64.
-Then |x'·e' − x̂·ê| = |(x' − x̂)·e' + x̂·(e' − ê)| ≤ δx|e'| + (|x'| + δx)δe by Cauchy and Schwarz. Where a row is split into
+The bound. Let x̂, ê be the rounded vectors, δx ≥ |x' − x̂| and δe ≥ |e' − ê| the rounding errors as measured. Then
+|x'·e' − x̂·ê| = |(x' − x̂)·e' + x̂·(e' − ê)| ≤ δx|e'| + (|x'| + δx)δe by Cauchy and Schwarz. Where a row is split into
 x̂ = x₁ + x₂ and a code into e₁ + e₂, the product leaves out x₂·e₂, at most |x₂||e₂|.
 
 The products of two float16 numbers are exact in float32. A tensor core adds a block of them to the accumulator after
 aligning all terms to the largest and may cut off, not round, what is below its last bit (Fasi, Higham, Mikaitis and
-Pranesh 2021, PeerJ CS 7:e330): each term loses at most 2⁻²³ of the largest magnitude, which S = Σ|x̂ᵢêᵢ| ≤ |x̂||ê| bounds,
-and so does each block's sum. With blocks of four terms or more that is 1.5·D·2⁻²³·S; γ = (W + 64)·2⁻²² is a third more
-and also holds for float32 products rounded in any order (W terms, of relative error 2⁻²³ each at the most).
+Pranesh 2021, PeerJ CS 7:e330): each term loses at most 2⁻²³ of the largest magnitude, which S = Σ|x̂ᵢêᵢ| ≤ |x̂||ê|
+bounds, and so does each block's sum. With blocks of four terms or more that is 1.5·W·2⁻²³·S over W terms;
+γ = (W + 64)·2⁻²² is a third more, and holds as well for float32 products rounded in any order.
 
-The score fl(x̂·ê·2ᵏ) − h rounds twice, and h is off by four roundings: 2⁻²¹(|x||e| + h). The lowest ``BITS`` bits of a
-score then give way to the tile it came from, which moves it by at most 2^(BITS−22)(|x||e| + h). For cosine h has the error
-of unit vectors in float32 besides, (D + 16)·2⁻²³ of lengths that are at most |x'| + |e'| + 1/U. Last, distances in float64
-have errors of their own, of up to (D + 16)·2⁻⁴⁹(|x'| + |e'| + 1/U)²: with these in the slack, what the verification finds
-among the candidates is what it would find among all codes. The largest |e'|, δe, |e₂| and h of all codes stand for each
-code's own. The sum is taken 2 % larger for its own rounding.
+The score fl(x̂·ê·2ᵏ − h) rounds once, and h is off by four roundings: less than 2⁻²¹(|x||e| + h). The lowest ``BITS``
+bits of a score then give way to the tile it came from, which moves it by at most 2^(BITS−22)(|x||e| + h). For cosine h
+has the error of unit vectors in float32 besides, (D + 16)·2⁻²³ of lengths that are at most |x'| + |e'| + 1/U. Last,
+distances in float64 have errors of their own, of up to (D + 16)·2⁻⁴⁹(|x'| + |e'| + 1/U)²: with these in the slack, what
+the verification finds among the candidates is what it would find among all codes. The largest |e'|, δe, |e₂| and h of
+all codes stand for each code's own. The sum is taken 2 % larger for its own rounding.
 
-A code with ŝ + slack below the best ŝ − slack is not nearest. NaN and inf in the bound compare false: such rows are open.
+A code with ŝ + slack below the best ŝ − slack is not nearest. NaN and inf in the bound compare false: such rows stay
+open, to be measured in float64 against every code.
 
-Groups. The epilogue, not the product, is what takes time, so of ``GROUP`` codes whose scores lie in one thread's registers
-only the best goes on; whoever measures a candidate measures its whole group.
+Groups. The epilogue, not the product, is what takes time, so of ``GROUP`` codes whose scores lie in one thread's
+registers only the best goes on; whoever measures a candidate measures its whole group. Of the groups that meet in one
+slot of the running tile the best two are kept, and named when they come within the slack of the best of all.
 """
+
+# Triton's ranges and branches on constants are not what a type checker takes them for.
+# pyright: reportGeneralTypeIssues=false, reportPossiblyUnboundVariable=false
 
 import triton
 import triton.language as tl
@@ -96,7 +101,9 @@ def quarters(tile, ROWS: tl.constexpr, COLS: tl.constexpr):
 
 
 @triton.jit
-def update(best, second, score, number, ROWS: tl.constexpr, COLS: tl.constexpr, GROUP: tl.constexpr, BITS: tl.constexpr):
+def update(
+    best, second, score, number, ROWS: tl.constexpr, COLS: tl.constexpr, GROUP: tl.constexpr, BITS: tl.constexpr
+):
     """The best two groups of every slot so far, with the scores of one more tile."""
     left, right = halves(score, ROWS, COLS)
     if GROUP == 1:
@@ -176,6 +183,7 @@ def screen(
     BLOCKS: tl.constexpr,
     COSINE: tl.constexpr,
 ):
+    """Score a tile of rows against the codes of one split, and name the best few."""
     n_padded, k_padded = n_blocks * 128, k_blocks * 128
     split, head = tl.program_id(1), tl.program_id(2).to(tl.int64)
     row_M = tl.program_id(0) * BM + tl.arange(0, BM)

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-import triton
 from torch import Tensor
 
-from vqkit.kernels.triton.launch import Kernel, Workspace, aligned
+from vqkit.kernels.triton.launch import Kernel, Workspace, aligned, power_of_two
 from vqkit.kernels.triton.prepare import ARRIVALS, HALF, IEEE, SPLIT, prepare
 from vqkit.kernels.triton.screen import screen
 from vqkit.kernels.triton.settle import measure_more, settle
 
 SCREENS = {"half": HALF.value, "split": SPLIT.value, "ieee": IEEE.value}
-SETTLED = (2048, 4)  # differences that a program of ``settle`` holds, and its warps
+SETTLED = 512  # differences that a program of ``settle`` holds
+KEPT = 5  # slots of a row that the screen names
 PADDED = 128  # rows and codes come in multiples of this
 
 
@@ -77,11 +77,9 @@ class Plan:
         tiles = problem.tiles or tiles_for(K, W)
         units = processors(problem.device)
         splits, each = _splits(H * n_pad // tiles.rows, k_pad // tiles.codes, units)
-        kept = 4 if tiles.group == 1 else 3
         bits = max(1, ((2 if tiles.group == 1 else 1) * each - 1).bit_length())
-        # By D alone: it sets the order in which a distance is summed.
-        chunk = min(128 if D > 128 else 64 if D > 64 else 32, triton.next_power_of_2(D))
-        settled, vectors = min(64, SETTLED[0] // chunk // tiles.group), vectors_of(D)
+        chunk = chunk_for(D)
+        settled, vectors = max(4, min(64, SETTLED // chunk // tiles.group)), vectors_of(D)
         parts = {"PARTS": 64, "PLACES": ARRIVALS.value, "BN": tiles.codes, "MEMBERS": max(2, tiles.group)}
         exact = {"num_warps": 4, "enable_fp_fusion": False}  # equal pairs must not be rounded in different ways
         blocks = k_pad // vectors
@@ -96,8 +94,8 @@ class Plan:
             heights=(torch.float32, H * k_pad),
             centre=(torch.float32, H * D),
             unit=(torch.float32, H),
-            scores=(torch.float32, splits * kept * H * n_pad),
-            candidates=(torch.int32, splits * kept * H * n_pad),
+            scores=(torch.float32, splits * KEPT * H * n_pad),
+            candidates=(torch.int32, splits * KEPT * H * n_pad),
             rest=(torch.float32, splits * H * n_pad),
             hidden=(torch.int32, splits * H * n_pad),
             slack=(torch.float32, H * n_pad),
@@ -111,16 +109,16 @@ class Plan:
         shape = {"D": D, "W": W}
         pairs = {"CHUNK": chunk, "LEVELS": chunk.bit_length() - 1}
         mode, cosine = {"SCREEN": SCREENS[problem.screen]}, {"COSINE": problem.cosine}
-        group, keeps = {"GROUP": tiles.group}, {"KEPT": kept}
-        wide = min(256, triton.next_power_of_2(D))
+        group, keeps = {"GROUP": tiles.group}, {"KEPT": KEPT}
+        wide = min(256, power_of_two(D))
         cut = {"BW": BW, "BM": tiles.rows, "BN": tiles.codes, "BITS": bits}
-        bound = {"BLOCKS": min(1024, triton.next_power_of_2(blocks))}
+        bound = {"BLOCKS": min(1024, power_of_two(blocks))}
         row_blocks, code_blocks = n_pad // PADDED, k_pad // PADDED
         self.steps = [
             (
                 Kernel(prepare, shape | {"CHUNK": wide, "P": vectors} | mode | cosine, num_warps=4),
                 (blocks + row_programs, H, 1),
-                "x codebook rows codes row_stats code_stats heights centre unit open_count arrivals".split(),
+                "x codebook rows codes row_stats code_stats heights centre unit open_count arrivals",
                 (N, K, row_tiles, row_blocks, code_blocks),
             ),
             (
@@ -131,24 +129,26 @@ class Plan:
                     num_stages=tiles.stages,
                 ),
                 (n_pad // tiles.rows, splits, H),
-                "rows codes heights row_stats code_stats unit scores candidates rest hidden slack".split(),
+                "rows codes heights row_stats code_stats unit scores candidates rest hidden slack",
                 (row_blocks, code_blocks, blocks, each, H),
             ),
             (
-                Kernel(settle, {"D": D, "P": settled} | pairs | keeps | group | cosine, **exact | {"num_warps": SETTLED[1]}),
+                Kernel(
+                    settle,
+                    {"D": D, "P": settled} | pairs | keeps | group | cosine,
+                    **exact | {"num_warps": 1 if chunk >= 32 else 4},
+                ),
                 (-(-N // settled), H, 1),
                 (
-                    "x codebook row_stats scores candidates rest hidden slack"
-                    " indices distances open_count open_rows open_slots"
-                ).split(),
+                    "x codebook row_stats scores candidates rest hidden slack indices distances open_count"
+                    " open_rows open_slots"
+                ),
                 (N, K, row_blocks, splits, H),
             ),
             (
                 Kernel(measure_more, {"D": D, "P": min(64, 4096 // chunk)} | pairs | cosine | parts, **exact),
                 (min(-(-ARRIVALS.value // H), 8 * units), H, 1),
-                (
-                    "x codebook indices distances open_count open_rows open_slots arrivals part_distance part_code"
-                ).split(),
+                "x codebook indices distances open_count open_rows open_slots arrivals part_distance part_code",
                 (N, K, each),
             ),
         ]
@@ -169,18 +169,23 @@ def multiple(size: int, of: int) -> int:
 def _widths(width: int) -> tuple[int, int]:
     """The padded width of a rounded vector, and how much of it a tile holds."""
     if width <= 256:
-        padded = max(16, triton.next_power_of_2(width))
+        padded = max(16, power_of_two(width))
         return padded, padded
     return multiple(width, 64), 64
 
 
+def chunk_for(width: int) -> int:
+    """How many coordinates of a distance are taken at once. By the width alone: it sets the order of its sum."""
+    return min(128 if width > 128 else 64 if width > 64 else 32, power_of_two(width))
+
+
 def vectors_of(width: int) -> int:
     """How many vectors one tile of ``prepare`` holds."""
-    return max(16, min(64, 4096 // triton.next_power_of_2(width)))
+    return max(16, min(64, 4096 // power_of_two(width)))
 
 
 def tiles_for(codes: int, width: int) -> Tiles:
-    """The cut that was fastest for so many codes of so wide a tile, as measured on an H100 (benchmarks/results/gpu.md)."""
+    """The cut that was fastest for so many codes of so wide a tile, as measured on an H100."""
     if width <= 64:
         return Tiles(128, 128, 4, 4, 3) if codes >= 4096 else Tiles(128, 64, 2 if codes >= 1024 else 1, 4, 3)
     if width == 128:

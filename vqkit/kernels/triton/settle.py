@@ -1,5 +1,8 @@
 """From candidates to answers, in float64: of the few codes the screen left to a row, or of all of them."""
 
+# Triton's ranges and branches on constants are not what a type checker takes them for.
+# pyright: reportGeneralTypeIssues=false, reportPossiblyUnboundVariable=false
+
 import triton
 import triton.language as tl
 
@@ -145,7 +148,7 @@ def measure_more(
             near = (number < total) & (code < K)
             e_P = codes_ptr + (head * K + code) * D
             if COSINE == 0:
-                # Float32 first, off by (D + 4) roundings at most; what overflows it, or is NaN, is measured all the same.
+                # Float32 first, off by (D + 4) roundings; what overflows it, or is NaN, is measured all the same.
                 rough = tl.zeros((P, CHUNK), tl.float32)
                 for first in range(0, D, CHUNK):
                     d = first + tl.arange(0, CHUNK)

@@ -5,10 +5,13 @@ where several codes are within the slack of the best they are measured in float6
 close is put on a list with the stage it stopped at, and ``finish_rows`` takes it from there by measuring every code.
 """
 
+# Triton's ranges and branches on constants are not what a type checker takes them for.
+# pyright: reportGeneralTypeIssues=false, reportPossiblyUnboundVariable=false
+
 import triton
 import triton.language as tl
 
-from vqkit.kernels.triton.pairs import closer
+from vqkit.kernels.triton.pairs import closer, distances
 from vqkit.kernels.triton.prepare import LOST, exponent_of, power_of_two
 from vqkit.kernels.triton.screen import NOTHING, code_of, slack_of, take_best, update
 
@@ -41,6 +44,7 @@ def run_stages(
     open_count,
     open_rows,  # (N,) int32
     open_stages,  # (N,) int32
+    residuals,  # (N, D) float32
     N,
     K,
     Q,
@@ -52,7 +56,10 @@ def run_stages(
     BN: tl.constexpr,
     BITS: tl.constexpr,
     BLOCKS: tl.constexpr,
+    CHUNK: tl.constexpr,
+    LEVELS: tl.constexpr,
 ):
+    """Take a block of rows through all stages."""
     k_padded = k_blocks * 128
     row_M = tl.program_id(0) * BM + tl.arange(0, BM)
     col_N, w = tl.arange(0, BN), tl.arange(0, W)
@@ -88,29 +95,29 @@ def run_stages(
         if tl.max(unsettled.to(tl.int32), 0) > 0:
             near1 = unsettled & (top >= least)
             bits = top.to(tl.int32, bitcast=True) & (2**BITS - 1)
-            at, hides1, best, top = take_best(best, second, top, slot, BN // 2)
-            code1, base1 = code_of(at, bits, 0, BN, 1), 2 * at
+            at, hides, best, top = take_best(best, second, top, slot, BN // 2)
+            code1, lost = code_of(at, bits, 0, BN, 1), near1 & hides
             near2 = near1 & (top >= least)
             bits = top.to(tl.int32, bitcast=True) & (2**BITS - 1)
-            at, hides2, best, top = take_best(best, second, top, slot, BN // 2)
-            code2, base2 = code_of(at, bits, 0, BN, 1), 2 * at
-            hides1, hides2 = hides1 & near1, hides2 & near2
-            unsettled = unsettled & (((top < least) == 0) | (hides1 & hides2))
-            base = tl.where(hides1, base1, base2)
-            hides = (hides1 | hides2) & (unsettled == 0)
-            # One loop for all candidates: two copies of a sum might round it in two ways, and break a tie.
-            residual = tl.load(x_ptrs, inside, 0.0) - total  # again: through the screen it would take registers
-            first, near0 = code, near1
+            at, hides, best, top = take_best(best, second, top, slot, BN // 2)
+            code2, lost = code_of(at, bits, 0, BN, 1), lost | (near2 & hides)
+            unsettled = unsettled & (((top < least) == 0) | lost)
+            # Written out and read back by pieces: as a whole it would not fit into registers in float64.
+            tl.debug_barrier()
+            tl.store(
+                residuals + row_M.to(tl.int64)[:, None] * D + w[None, :], tl.load(x_ptrs, inside, 0.0) - total, inside
+            )
+            tl.debug_barrier()
+            first = code
             distance = tl.full((BM,), float("inf"), tl.float64)
-            for turn in range(0, tl.where(tl.max(hides.to(tl.int32), 0) > 0, 3 + 2 * (k_padded // BN), 3)):
+            for turn in range(0, 3):
                 other = tl.where(turn == 0, first, tl.where(turn == 1, code1, code2))
-                near = tl.where(turn == 0, near0, tl.where(turn == 1, near1, near2))
-                if turn > 2:
-                    other = ((turn - 3) >> 1) * BN + base + ((turn - 3) & 1)
-                    near = hides & (other < K)
-                measured = _measure(residual, codebooks_ptr, other, near, w, D)
-                better = near & closer(measured, other, distance, code)
-                distance, code = tl.where(better, measured, distance), tl.where(better, other, code)
+                near = tl.where(turn == 2, near2, near1)
+                if tl.max(near.to(tl.int32), 0) > 0:
+                    x_M, e_M = residuals + row_M.to(tl.int64) * D, codebooks_ptr + other.to(tl.int64) * D
+                    measured = distances(x_M, e_M, near, D, BM, CHUNK, LEVELS, False)
+                    better = near & closer(measured, other, distance, code)
+                    distance, code = tl.where(better, measured, distance), tl.where(better, other, code)
             if tl.max(unsettled.to(tl.int32), 0) > 0:
                 turns = tl.atomic_add(open_count + tl.zeros((BM,), tl.int32), 1, unsettled, sem="relaxed")
                 tl.store(open_rows + turns, row_M, unsettled)
@@ -126,15 +133,6 @@ def run_stages(
         code_stats += 4 * blocks
         centre_ptr += D
         unit_ptr += 1
-
-
-@triton.jit
-def _measure(residual, book, code, mask, w, D: tl.constexpr):
-    """Distances float64 of residuals (BM, W) to codes (BM,) of one codebook."""
-    place = book + code.to(tl.int64)[:, None] * D + w[None, :]
-    e = tl.load(place, mask[:, None] & (w < D)[None, :], 0.0)
-    off = residual.to(tl.float64) - e.to(tl.float64)
-    return tl.sum(off * off, 1)
 
 
 @triton.jit

@@ -2,9 +2,10 @@
 
 Atomic sums of floats depend on who comes first; sums of integers do not. A value is written as two integers, its
 multiples of 2^(E−B) and of 2^(E−2B), where 2^E bounds every entry of the rows that its code drew and B is 40 (fewer for
-millions of rows, so that no sum leaves 64 bits). Both are added by atomics, exactly. What is below 2^(E−2B−1) is rounded
-off: 2⁻⁸⁰ of the code's largest entry, where sums in float64 lose 2⁻⁵³ of the largest partial sum. A value within 2⁻¹⁶
-of the largest has no second part, so the second atomic is rare. Codes that drew NaN or inf are summed in float64.
+millions of rows, so that no sum leaves 64 bits). Both are added by atomics, exactly. What is below 2^(E−2B−1) is
+rounded off: 2⁻⁸⁰ of the code's largest entry, where sums in float64 lose 2⁻⁵³ of the largest partial sum. A value
+within 2⁻¹⁶ of the largest has no second part, so the second atomic is rare. Codes that drew NaN or inf are summed in
+float64.
 
 Where the rows of a tile all drew one code, as when a codebook collapses, they are summed before they queue for it.
 """
@@ -18,7 +19,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from vqkit.kernels.triton.launch import Kernel, Workspace, aligned
+from vqkit.kernels.triton.launch import Kernel, Workspace, aligned, power_of_two
 
 INFINITE = tl.constexpr(0x7F800000)  # float32's bits of inf; NaN's are more
 
@@ -40,9 +41,7 @@ def _clear(counts, peaks, high_ptr, low_ptr, codes, total, P: tl.constexpr):
 
 
 @triton.jit
-def _peaks(
-    x_ptr, indices_ptr, counts, peaks, N, K, D: tl.constexpr, P: tl.constexpr, CHUNK: tl.constexpr
-):
+def _peaks(x_ptr, indices_ptr, counts, peaks, N, K, D: tl.constexpr, P: tl.constexpr, CHUNK: tl.constexpr):
     """Count each code's rows, and take the bits of the largest magnitude among their entries."""
     head = tl.program_id(1).to(tl.int64)
     row_P = tl.program_id(0).to(tl.int64) * P + tl.arange(0, P)
@@ -109,9 +108,7 @@ def _add(
 
 
 @triton.jit
-def _finish(
-    peaks, high_ptr, low_ptr, sums_ptr, total, D: tl.constexpr, P: tl.constexpr, BITS: tl.constexpr
-):
+def _finish(peaks, high_ptr, low_ptr, sums_ptr, total, D: tl.constexpr, P: tl.constexpr, BITS: tl.constexpr):
     """Both parts as one float64, in place."""
     place = tl.program_id(0).to(tl.int64) * P + tl.arange(0, P)
     peak = tl.load(peaks + place // D, place < total, INFINITE)
@@ -142,23 +139,23 @@ class _Plan:
     def __init__(
         self, H: int, N: int, K: int, D: int, _dtype: torch.dtype, _device: torch.device, _alignment: tuple[bool, bool]
     ):
-        bits, chunk = min(40, 61 - N.bit_length()), min(64, triton.next_power_of_2(D))
+        bits, chunk = min(40, 61 - N.bit_length()), min(64, power_of_two(D))
         total, rows = H * K * D, max(16, min(128, 1024 // chunk))
         self.workspace = Workspace(low=(torch.int64, total), peaks=(torch.int32, H * K))
         tile = {"D": D, "P": rows, "CHUNK": chunk}
         self.steps = [
-            (Kernel(_clear, {"P": 512}), (-(-total // 512), 1, 1), "counts peaks high low".split(), (H * K, total)),
-            (Kernel(_peaks, tile), (-(-N // rows), H, 1), "x indices counts peaks".split(), (N, K)),
+            (Kernel(_clear, {"P": 512}), (-(-total // 512), 1, 1), "counts peaks high low", (H * K, total)),
+            (Kernel(_peaks, tile), (-(-N // rows), H, 1), "x indices counts peaks", (N, K)),
             (
                 Kernel(_add, tile | {"BITS": bits}),
                 (-(-N // rows), -(-D // chunk), H),
-                "x indices peaks high low sums".split(),
+                "x indices peaks high low sums",
                 (N, K),
             ),
             (
                 Kernel(_finish, {"D": D, "P": 512, "BITS": bits}),
                 (-(-total // 512), 1, 1),
-                "peaks high low sums".split(),
+                "peaks high low sums",
                 (total,),
             ),
         ]
