@@ -206,8 +206,9 @@ def machine() -> dict[str, str]:
 
 
 def main() -> None:
+    about = " ".join((__doc__ or "").split("\n\n")[1].split())
     notes = ", ".join(f"{key} {value}" for key, value in machine().items())
-    text = f"# On a GPU\n\n{notes}. Medians in microseconds; {__doc__.split(chr(10) * 2)[1].strip()}\n"
+    text = f"# On a GPU\n\n{notes}. Medians in microseconds. {about}\n"
     facts: dict[str, object] = {"machine": machine()}
     groups = {"nearest": searches, "code_sums": sums, "residual_chain": chains, "VectorQuantize training step": steps}
     RESULTS.mkdir(exist_ok=True)

@@ -42,7 +42,7 @@ def assert_same(x: Tensor, codes: Tensor, metric: str = "euclidean", screen: str
     assert bool(((of_index - expected).abs() <= slack).all())
 
 
-SHAPES = [(1, 1, 1), (7, 3, 2), (33, 130, 60), (5, 70, 257)]
+SHAPES = [(1, 1, 1), (7, 130, 60), (3, 70, 257)]
 LARGE = [(300, 1000, 17), (5000, 1000, 64), (3000, 4096, 128), (2000, 9000, 8), (1000, 700, 1024), (129, 50_000, 32)]
 
 
@@ -55,7 +55,7 @@ def test_rows_of_any_shape(shape: tuple[int, int, int], metric: str, screen: str
 
 
 @pytest.mark.parametrize("group", [1, 2, 4])
-@pytest.mark.parametrize("shape", [(40, 300, 20), *LARGE] if GPU else [(40, 300, 20)], ids=str)
+@pytest.mark.parametrize("shape", [(20, 300, 24), *LARGE] if GPU else [(20, 300, 24)], ids=str)
 def test_groups_of_codes(shape: tuple[int, int, int], group: int):
     n, k, d = shape
     x, codes = normal(1, n, d), normal(1, k, d, seed=1)
@@ -72,23 +72,23 @@ def test_groups_of_codes(shape: tuple[int, int, int], group: int):
     ("offset", "scale"), [(1000, 0.01), (1e-3, 1e-9), (1e18, 1e12), (0, 1e-42), (0, 1e38), (1e20, 1e13)]
 )
 def test_offsets_and_numbers_at_the_ends_of_float32(metric: str, offset: float, scale: float):
-    x, codes = (offset + scale * torch.rand(1, n, 5, generator=torch.Generator().manual_seed(n)) for n in (20, 40))
+    x, codes = (offset + scale * torch.rand(1, n, 5, generator=torch.Generator().manual_seed(n)) for n in (8, 40))
     assert_same(x, codes, metric)
 
 
 def test_rows_far_from_all_codes_and_a_code_far_from_the_others():
-    codes, x = normal(1, 70, 8), normal(1, 40, 8) * torch.logspace(-30, 37, 40)[None, :, None]
+    codes, x = normal(1, 70, 8), normal(1, 20, 8) * torch.logspace(-30, 37, 20)[None, :, None]
     assert_same(x, codes)
     codes[0, 30] = 1e8
-    assert_same(normal(1, 20, 8), codes)
+    assert_same(normal(1, 8, 8), codes)
     codes[0, 0] = -1e8  # in the sample that the centre comes from
-    assert_same(normal(1, 20, 8), codes)
+    assert_same(normal(1, 8, 8), codes)
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("k", [3, 64])
-def test_ties_go_to_the_lowest_index(metric: str, k: int):
-    codes, x = normal(1, k, 33), normal(1, 20, 33, seed=1)
+def test_ties_go_to_the_lowest_index(metric: str):
+    k = 40
+    codes, x = normal(1, k, 33), normal(1, 300 if GPU else 6, 33, seed=1)
     once = found(x, codes, metric)[0]
     assert torch.equal(found(x, codes.repeat(1, 3, 1), metric)[0], once)
     assert torch.equal(found(x, codes.repeat_interleave(2, 1), metric)[0], 2 * once)
@@ -97,16 +97,16 @@ def test_ties_go_to_the_lowest_index(metric: str, k: int):
 
 @pytest.mark.parametrize("screen", SCREENS)
 def test_near_ties_are_told_apart(screen: str):
-    codes = normal(40).repeat(70, 1)
-    codes[:, 0] += torch.arange(70) * 1e-6
-    assert torch.equal(found(codes[None], codes[None], screen=screen)[0].flatten(), torch.arange(70))
-    assert_same((codes[:20] + 1e-7)[None], codes[None], screen=screen)
+    codes = normal(40).repeat(40, 1)
+    codes[:, 0] += torch.arange(40) * 1e-6
+    assert torch.equal(found(codes[None], codes[None], screen=screen)[0].flatten(), torch.arange(40))
+    assert_same((codes[:6] + 1e-7)[None], codes[None], screen=screen)
 
 
 def test_several_candidates_in_one_slot_of_the_screen():
     codes = normal(1, 600, 24)
     codes[0, ::64] = codes[0, 0] + 1e-5 * normal(10, 24, seed=1)
-    assert_same(codes[:, :1] + 1e-6 * normal(1, 20, 24, seed=2), codes)
+    assert_same(codes[:, :1] + 1e-6 * normal(1, 5, 24, seed=2), codes)
 
 
 def test_rows_that_are_not_finite():
@@ -131,16 +131,16 @@ def test_zero_vectors(metric: str):
 
 
 def test_heads_and_half_precision():
-    x, codes = normal(2, 9, 7), normal(2, 50, 7, seed=1)
+    x, codes = normal(2, 5, 7), normal(2, 50, 7, seed=1)
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         assert_same(x.to(dtype), codes)
         assert torch.equal(found(x.to(dtype), codes)[0], found(x.to(dtype).float(), codes)[0])
 
 
 def test_a_row_is_answered_alike_in_any_batch():
-    x, codes = normal(1, 150, 16), normal(1, 70, 16, seed=1)
+    x, codes = normal(1, 140, 16), normal(1, 70, 16, seed=1)
     together = found(x, codes)
-    for part in (slice(0, 1), slice(17, 140)):
+    for part in (slice(0, 1), slice(17, 130)):
         alone = found(x[:, part], codes)
         assert all(torch.equal(a, b[:, part]) for a, b in zip(alone, together, strict=True))
 

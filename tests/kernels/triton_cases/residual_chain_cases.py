@@ -24,7 +24,7 @@ def assert_same(x: Tensor, codes: Tensor) -> None:
     assert torch.equal(indices, reference.residual_chain(x, codes))
 
 
-SMALL = [(1, 1, 1, 1), (33, 3, 70, 5), (70, 2, 130, 40), (10, 2, 20, 300)]
+SMALL = [(1, 1, 1, 1), (33, 3, 70, 5), (70, 2, 130, 40), (3, 2, 20, 300)]
 LARGE = [(5000, 8, 1024, 128), (3000, 4, 4096, 64), (1000, 12, 300, 256), (40_000, 4, 256, 16)]
 
 
@@ -45,7 +45,7 @@ def test_offsets_and_numbers_at_the_ends_of_float32(offset: float, scale: float)
 
 
 def test_ties_and_near_ties():
-    x, codes = drawn(30, 3, 40, 8)
+    x, codes = drawn(300 if GPU else 12, 3, 40, 8)
     assert_same(x, codes.repeat(1, 2, 1))
     assert_same(x, codes[:, :1].expand(-1, 40, -1).contiguous())
     near = codes.repeat(1, 4, 1)

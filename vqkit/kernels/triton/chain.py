@@ -86,7 +86,7 @@ class _Plan:
                 (N, K, Q, k_pad // PADDED, blocks),
             ),
             (
-                Kernel(finish_rows, shape | {"P": max(16, min(128, 8192 // W))}, num_warps=4, enable_fp_fusion=False),
+                Kernel(finish_rows, shape | {"P": max(16, min(256, 16384 // W))}, num_warps=8, enable_fp_fusion=False),
                 (min(N, 4 * processors(device)), 1, 1),
                 "x codebooks indices open_count open_rows open_stages",
                 (K, Q),
