@@ -13,12 +13,13 @@ from vqkit.kernels.triton.search import PADDED, chunk_for, multiple, nearest, pr
 from vqkit.kernels.triton.stages import finish_rows, run_stages
 
 ON_CHIP = 256  # the widest residual that registers hold
+MAX_CODES = 2**15  # of a stage: more take too many of a score's bits to number their tiles
 
 
 def residual_chain(x_ND: Tensor, codebooks_QKD: Tensor) -> Tensor:
-    """As ``reference.residual_chain``; stage by stage for rows wider than ``ON_CHIP``."""
+    """As ``reference.residual_chain``; stage by stage where rows are wider than ``ON_CHIP`` or codes are many."""
     x, codebooks = x_ND.contiguous(), codebooks_QKD.contiguous()
-    if x.shape[1] > ON_CHIP or x.shape[0] == 0:
+    if x.shape[1] > ON_CHIP or codebooks.shape[1] > MAX_CODES or x.shape[0] == 0:
         return _stage_by_stage(x, codebooks)
     indices = torch.empty((x.shape[0], codebooks.shape[0]), dtype=torch.int64, device=x.device)
     plan = _plan_for(*x.shape, *codebooks.shape[:2], x.device, (aligned(x), aligned(codebooks)))

@@ -16,6 +16,7 @@ from vqkit.kernels.triton.settle import measure_more, settle
 SCREENS = {"half": HALF.value, "split": SPLIT.value, "ieee": IEEE.value}
 SETTLED = 512  # differences that a program of ``settle`` holds
 KEPT = 5  # slots of a row that the screen names
+MAX_TILES = 512  # of a split
 PADDED = 128  # rows and codes come in multiples of this
 
 
@@ -196,9 +197,12 @@ def tiles_for(codes: int, width: int) -> Tiles:
 
 
 def _splits(row_tiles: int, code_tiles: int, units: int) -> tuple[int, int]:
-    """Over how many programs a row's codes are spread, and how many tiles each takes: enough to fill the device."""
-    wanted = min(max(1, 2 * units // row_tiles), code_tiles, 16)
-    each = -(-code_tiles // wanted)
+    """Over how many programs a row's codes are spread, and how many tiles each takes.
+
+    Enough to fill the device, and to number the tiles of each in few bits, which scores give up.
+    """
+    filling = min(max(1, 2 * units // row_tiles), code_tiles, 16)
+    each = min(-(-code_tiles // filling), MAX_TILES)
     return -(-code_tiles // each), each
 
 
