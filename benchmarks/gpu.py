@@ -154,16 +154,17 @@ def steps() -> Iterator[Row]:
         work, kernels = busy(lambda s=step, m=ours: s(m))
         peers_work, peers_kernels = busy(lambda s=step, m=theirs: s(m))
         peers = microseconds(lambda s=step, m=theirs: s(m))
-        replayed = microseconds(graphed(ours, x))
+        replayed, eager = microseconds(graphed(ours, x)), microseconds(lambda s=step, m=ours: s(m))
         yield {
             "case": f"N={n} " + " ".join(f"{key}={value}" for key, value in options.items()),
-            "ours": microseconds(lambda s=step, m=ours: s(m)),
+            "ours": eager,
             "ours, replayed as a CUDA graph": replayed,
             "busy": work,
             "kernels": kernels,
             "peer": peers,
             "peer busy": peers_work,
             "peer kernels": peers_kernels,
+            "peer / ours": None if peers is None or eager is None else round(peers / eager, 2),
             "peer / replayed": None if peers is None or replayed is None else round(peers / replayed, 2),
         }
 
