@@ -220,7 +220,7 @@ def test_the_answer_does_not_depend_on_the_company(seed: int, n: int, k: int, d:
         (
             lambda: nearest(torch.zeros(3), torch.zeros(4, 3), backend="abacus"),
             ArgumentError,
-            "backend: expected one of cpu, reference",
+            "backend: expected one of cpu, triton, reference",
         ),
     ],
 )

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vqkit.errors import ArgumentError, bad_value
-from vqkit.kernels import cpu, reference
+from vqkit.kernels import cpu, reference, triton
 
 
 def _takes_anything(_: Tensor) -> str | None:
@@ -29,17 +30,31 @@ def _native_refuses(tensor: Tensor) -> str | None:
 
 @dataclass(frozen=True)
 class Backend:
-    """Implementations of ops under one name; ``refuses(tensor)`` is None or the reason it cannot run there."""
+    """Implementations of ops under one name; ``refuses(tensor)`` is None or the reason it cannot run there.
+
+    ``device``: the kind of device it is made for, None for any; elsewhere it runs only where asked for by name.
+    """
 
     name: str
     ops: Mapping[str, Callable[..., Any]]
     refuses: Callable[[Tensor], str | None] = field(default=_takes_anything)
+    device: str | None = None
 
 
-OPS = ("nearest", "nearest_index", "code_sums", "finite_rows", "pull", "turned_back", "snap_levels", "unsquash")
-REFERENCE = Backend("reference", {op: getattr(reference, op) for op in OPS})
-CPU = Backend("cpu", {op: getattr(cpu, op) for op in OPS}, _native_refuses)
-BACKENDS: list[Backend] = [CPU, REFERENCE]  # fastest first
+OPS = (
+    *("nearest", "nearest_index", "code_sums", "residual_chain"),
+    *("finite_rows", "pull", "turned_back", "snap_levels", "unsquash"),
+)
+
+
+def _ops(module: ModuleType) -> dict[str, Callable[..., Any]]:
+    return {op: getattr(module, op) for op in OPS if hasattr(module, op)}
+
+
+REFERENCE = Backend("reference", _ops(reference))
+CPU = Backend("cpu", _ops(cpu), _native_refuses, "cpu")
+TRITON = Backend("triton", _ops(triton), triton.refuses, "cuda")
+BACKENDS: list[Backend] = [CPU, TRITON, REFERENCE]  # fastest first
 
 
 @dataclass(frozen=True)
@@ -63,7 +78,8 @@ def choose(op: str, tensor: Tensor, backend: str | None = None) -> Choice:
         raise bad_value("backend", f"one of {', '.join(names)}", repr(backend))
     refusals = []
     for candidate in BACKENDS:
-        if backend not in (None, candidate.name):
+        meant = candidate.device in (None, tensor.device.type) if backend is None else candidate.name == backend
+        if not meant:
             continue
         reason = candidate.refuses(tensor) if op in candidate.ops else f"it has no {op}"
         if reason is None:

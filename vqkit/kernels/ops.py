@@ -42,6 +42,13 @@ def code_sums(x_HND: Tensor, indices_HN: Tensor, size: int, backend: str = "") -
     return code_sums_op(x_HND, indices_HN, size, backend)
 
 
+def residual_chain(x_ND: Tensor, codebooks_QKD: Tensor, backend: str = "") -> Tensor:
+    """Indices (N, Q) int64 of float32 rows by the nearest codes of Q float32 codebooks, each of what the last left."""
+    if plain(x_ND):
+        return choose("residual_chain", x_ND, backend or None).function(x_ND, codebooks_QKD)
+    return residual_chain_op(x_ND, codebooks_QKD, backend)
+
+
 def finite_rows(x_ND: Tensor) -> Tensor:
     """Whether a row holds neither NaN nor inf: (N,) bool."""
     return (choose("finite_rows", x_ND).function if plain(x_ND) else reference.finite_rows)(x_ND)
@@ -107,3 +114,14 @@ def code_sums_op(x_HND: Tensor, indices_HN: Tensor, size: int, backend: str) -> 
 def _(x_HND: Tensor, indices_HN: Tensor, size: int, backend: str) -> tuple[Tensor, Tensor]:  # noqa: ARG001
     H, _, D = x_HND.shape
     return x_HND.new_empty((H, size), dtype=torch.int64), x_HND.new_empty((H, size, D), dtype=torch.float64)
+
+
+@torch.library.custom_op("vqkit::residual_chain", mutates_args=())
+def residual_chain_op(x_ND: Tensor, codebooks_QKD: Tensor, backend: str) -> Tensor:
+    """``residual_chain`` as one node."""
+    return choose("residual_chain", x_ND, backend or None).function(x_ND, codebooks_QKD)
+
+
+@residual_chain_op.register_fake
+def _(x_ND: Tensor, codebooks_QKD: Tensor, backend: str) -> Tensor:  # noqa: ARG001
+    return x_ND.new_empty((x_ND.shape[0], codebooks_QKD.shape[0]), dtype=torch.int64)

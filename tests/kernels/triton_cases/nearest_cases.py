@@ -1,0 +1,179 @@
+"""``nearest`` on a GPU, or in the interpreter, against the reference on a CPU."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from vqkit import functional
+from vqkit.kernels import reference, triton
+from vqkit.kernels.triton.search import SCREENS, Tiles
+from vqkit.kernels.triton.search import nearest as search
+
+GPU = torch.cuda.is_available()
+DEVICE = "cuda" if GPU else "cpu"
+METRICS = ["euclidean", "cosine"]
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def found(x: Tensor, codes: Tensor, metric: str = "euclidean", screen: str | None = None) -> tuple[Tensor, Tensor]:
+    indices, distances = search(x.to(DEVICE), codes.to(DEVICE), metric, screen)
+    return indices.cpu(), distances.cpu()
+
+
+def assert_same(x: Tensor, codes: Tensor, metric: str = "euclidean", screen: str | None = None) -> None:
+    """The reference's distances to the rounding of float64, and codes that lie at these distances."""
+    indices, distances = found(x, codes, metric, screen)
+    _, expected = reference.nearest(x, codes, metric, 1)
+    assert indices.min() >= 0
+    assert indices.max() < codes.shape[1]
+    of_index = torch.cat(
+        [
+            reference.nearest(r[:, None], e[i][:, None], metric, 1)[1]
+            for r, e, i in zip(x, codes, indices[..., 0], strict=True)
+        ]
+    ).reshape(expected.shape)
+    slack = 1e-12 * expected + (1e-14 * expected.sqrt() + 1e-30 if metric == "cosine" else 0)
+    assert bool(((distances - expected).abs() <= slack).all())
+    assert bool(((of_index - expected).abs() <= slack).all())
+
+
+SHAPES = [(1, 1, 1), (7, 130, 60), (3, 70, 257)]
+LARGE = [(300, 1000, 17), (5000, 1000, 64), (3000, 4096, 128), (2000, 9000, 8), (1000, 700, 1024), (129, 50_000, 32)]
+
+
+@pytest.mark.parametrize("screen", [None, *SCREENS])
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("shape", SHAPES + LARGE * GPU, ids=str)
+def test_rows_of_any_shape(shape: tuple[int, int, int], metric: str, screen: str | None):
+    n, k, d = shape
+    assert_same(normal(1, n, d), normal(1, k, d, seed=1), metric, screen)
+
+
+@pytest.mark.parametrize("group", [1, 2, 4])
+@pytest.mark.parametrize("shape", [(20, 300, 24), *LARGE] if GPU else [(20, 300, 24)], ids=str)
+def test_groups_of_codes(shape: tuple[int, int, int], group: int):
+    n, k, d = shape
+    x, codes = normal(1, n, d), normal(1, k, d, seed=1)
+    codes[0, k // 2 :] = codes[0, : k - k // 2]
+    tiles = Tiles(64, 64, group, 4, 2)
+    indices, distances = (found.cpu() for found in search(x.to(DEVICE), codes.to(DEVICE), "euclidean", None, tiles))
+    expected = reference.nearest(x, codes, "euclidean", 1)
+    assert torch.equal(indices, expected[0])
+    torch.testing.assert_close(distances, expected[1], rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(
+    ("offset", "scale"), [(1000, 0.01), (1e-3, 1e-9), (1e18, 1e12), (0, 1e-42), (0, 1e38), (1e20, 1e13)]
+)
+def test_offsets_and_numbers_at_the_ends_of_float32(metric: str, offset: float, scale: float):
+    x, codes = (offset + scale * torch.rand(1, n, 5, generator=torch.Generator().manual_seed(n)) for n in (8, 40))
+    assert_same(x, codes, metric)
+
+
+def test_rows_far_from_all_codes_and_a_code_far_from_the_others():
+    codes, x = normal(1, 70, 8), normal(1, 20, 8) * torch.logspace(-30, 37, 20)[None, :, None]
+    assert_same(x, codes)
+    codes[0, 30] = 1e8
+    assert_same(normal(1, 8, 8), codes)
+    codes[0, 0] = -1e8  # in the sample that the centre comes from
+    assert_same(normal(1, 8, 8), codes)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_ties_go_to_the_lowest_index(metric: str):
+    k = 40
+    codes, x = normal(1, k, 33), normal(1, 300 if GPU else 6, 33, seed=1)
+    once = found(x, codes, metric)[0]
+    assert torch.equal(found(x, codes.repeat(1, 3, 1), metric)[0], once)
+    assert torch.equal(found(x, codes.repeat_interleave(2, 1), metric)[0], 2 * once)
+    assert not found(x, codes[:, :1].expand(-1, k, -1), metric)[0].any()
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_near_ties_are_told_apart(screen: str):
+    codes = normal(40).repeat(40, 1)
+    codes[:, 0] += torch.arange(40) * 1e-6
+    assert torch.equal(found(codes[None], codes[None], screen=screen)[0].flatten(), torch.arange(40))
+    assert_same((codes[:6] + 1e-7)[None], codes[None], screen=screen)
+
+
+def test_several_candidates_in_one_slot_of_the_screen():
+    codes = normal(1, 600, 24)
+    codes[0, ::64] = codes[0, 0] + 1e-5 * normal(10, 24, seed=1)
+    assert_same(codes[:, :1] + 1e-6 * normal(1, 5, 24, seed=2), codes)
+
+
+def test_rows_that_are_not_finite():
+    x, codes = normal(1, 30, 4), normal(1, 9, 4, seed=1)
+    x[0, 3, 1], x[0, 7], x[0, 8, 0] = torch.nan, torch.inf, -torch.inf
+    indices, distances = found(x, codes)
+    wrong = [3, 7, 8]
+    assert indices[0, wrong].eq(-1).all()
+    assert distances[0, wrong].isinf().all()
+    assert int((indices == -1).sum()) == 3
+    codes[0, 2] = torch.nan
+    assert found(x, codes)[0].max() < 9
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_zero_vectors(metric: str):
+    x, codes = torch.zeros(1, 3, 4), normal(1, 9, 4)
+    assert_same(x, codes, metric)
+    codes[0, 4] = 0
+    assert_same(torch.cat([x, normal(1, 20, 4)], 1), codes, metric)
+    assert_same(x, torch.zeros_like(codes), metric)
+
+
+def test_heads_and_half_precision():
+    x, codes = normal(2, 5, 7), normal(2, 50, 7, seed=1)
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        assert_same(x.to(dtype), codes)
+        assert torch.equal(found(x.to(dtype), codes)[0], found(x.to(dtype).float(), codes)[0])
+
+
+def test_a_row_is_answered_alike_in_any_batch():
+    x, codes = normal(1, 140, 16), normal(1, 70, 16, seed=1)
+    together = found(x, codes)
+    for part in (slice(0, 1), slice(17, 130)):
+        alone = found(x[:, part], codes)
+        assert all(torch.equal(a, b[:, part]) for a, b in zip(alone, together, strict=True))
+
+
+def test_what_it_leaves_to_the_reference():
+    x, codes = normal(1, 12, 3).to(DEVICE), normal(1, 9, 3, seed=1).to(DEVICE)
+    for codebook, topk in ((codes, 3), (codes.double(), 1)):
+        expected = reference.nearest(x, codebook, "euclidean", topk)
+        assert all(
+            torch.equal(a, b) for a, b in zip(triton.nearest(x, codebook, "euclidean", topk), expected, strict=True)
+        )
+
+
+def test_through_the_public_function():
+    x, codes = normal(2, 5, 6).to(DEVICE), normal(20, 6, seed=1).to(DEVICE)
+    assert torch.equal(
+        functional.nearest(x, codes, backend="triton"), functional.nearest(x, codes, backend="reference")
+    )
+    assert functional.nearest(x[:0], codes, backend="triton").shape == (0, 5)
+
+
+@pytest.mark.skipif(not GPU, reason="a CUDA graph needs a GPU")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
+def test_in_a_cuda_graph_without_a_sync():
+    x, codes = normal(1, 3000, 64).to(DEVICE), normal(1, 500, 64, seed=1).to(DEVICE)
+    search(x, codes, "euclidean")
+    graph = torch.cuda.CUDAGraph()
+    try:
+        torch.cuda.set_sync_debug_mode("error")
+        with torch.cuda.graph(graph):
+            indices, _ = search(x, codes, "euclidean")
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    x.copy_(normal(1, 3000, 64, seed=2))
+    graph.replay()
+    assert torch.equal(indices.cpu(), reference.nearest(x.cpu(), codes.cpu(), "euclidean", 1)[0])
