@@ -460,3 +460,32 @@ def test_fit_serves_groups_and_models():
     codebook_warmup(model, [torch.randn(200, 5)])
     x = model[0](torch.randn(200, 5))
     assert (x - model[1].eval()(x).quantized).square().mean() < 0.6 * x.square().mean()
+
+
+def test_stages_of_plain_tables_are_searched_as_one_chain(monkeypatch: pytest.MonkeyPatch):
+    from vqkit.quantizers import stage_codes
+
+    torch.manual_seed(0)
+    residual = ResidualVQ(dim=12, codebook_size=40, num_quantizers=4)
+    for _ in range(3):
+        residual(torch.randn(300, 12))
+    x = torch.randn(500, 12)
+    x[7, 3] = torch.nan
+    found, calls = residual.encode(x), []
+    monkeypatch.setattr(stage_codes.ops, "residual_chain", lambda *a: calls.append(a))
+    for stage in residual.members:
+        monkeypatch.setattr(stage, "table", lambda: None)
+    assert torch.equal(residual.encode(x), found)
+    assert not calls
+    assert bool((found[7] == -1).all())
+    assert torch.equal(residual.eval()(x).indices, found)
+
+
+def test_stages_that_are_more_than_a_table_say_so():
+    assert VectorQuantize(8, 16).table().shape == (16, 8)
+    for other in (
+        VectorQuantize(8, 16, heads=2),
+        VectorQuantize(8, 16, codebook_dim=4),
+        VectorQuantize(8, 16, metric="dot"),
+    ):
+        assert other.table() is None

@@ -118,6 +118,12 @@ class Quantizer(nn.Module):
         """Indices (N, I) of rows (N, dim), −1 where a row does not count."""
         raise NotImplementedError  # abstract: every quantizer has its own
 
+    def table(self) -> Tensor | None:
+        """The codes (K, dim) of which ``encode_rows`` takes the nearest and ``decode_rows`` the one of the index, if
+        that is all they do; else None.
+        """
+        return None
+
     def decode_rows(self, indices: Tensor) -> Tensor:
         """Values (N, dim) of indices (N, I) within their range; an index −1 adds nothing."""
         raise NotImplementedError  # abstract: every quantizer has its own

@@ -34,7 +34,7 @@ from vqkit.quantizers.stage_checks import (
     checked_weights,
     common_estimator,
 )
-from vqkit.quantizers.stage_codes import codes_of, context_of, nearest_added, prefix_columns
+from vqkit.quantizers.stage_codes import codes_of, context_of, greedy, nearest_added, prefix_columns
 from vqkit.quantizers.stage_dropout import DropoutClock, StageDropout
 from vqkit.quantizers.stage_fit import fit_stages_
 from vqkit.shapes import check_flag, check_indices, check_int, check_shape
@@ -251,11 +251,7 @@ class Residual(Quantizer):
         beam = self._beam(stages)
         if beam > 1:
             return torch.where(valid[:, None], beam_search(stages, entered, valid, beam), -1)
-        total, columns = torch.zeros_like(entered), []
-        for stage in stages:
-            indices, total = nearest_added(stage, entered, valid, total)
-            columns.append(indices)
-        return torch.cat(columns, 1)
+        return greedy(stages, entered, valid)
 
     def decode_rows(self, indices: Tensor) -> Tensor:
         total = torch.zeros(indices.shape[0], self.inner, device=indices.device)

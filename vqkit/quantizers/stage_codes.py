@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from vqkit.errors import bad_value
+from vqkit.functional.counted import zero_unless
 from vqkit.functional.lookup import check_code_range
+from vqkit.kernels import ops
 from vqkit.layout import Layout, layout_of_indices
 from vqkit.quantizers.base import Quantizer
 from vqkit.shapes import check_indices
@@ -30,6 +32,19 @@ def nearest_added(stage: Quantizer, rows: Tensor, valid: Tensor, total: Tensor) 
     """The indices (N, I) that a stage gives to what ``total`` leaves of rows (N, D), and the sum with its code."""
     indices = stage.encode_rows(rows - total, valid, **context_of(stage, total))
     return indices, total + code_of(stage, indices, total)
+
+
+def greedy(stages: Sequence[Quantizer], rows: Tensor, valid: Tensor) -> Tensor:
+    """The indices (N, I) of stages that each take what is nearest to what the ones before left of rows (N, D)."""
+    tables = [stage.table() for stage in stages]
+    if all(t is not None and tables[0] is not None and t.shape == tables[0].shape for t in tables):
+        found = ops.residual_chain(rows, torch.stack([t for t in tables if t is not None]))
+        return zero_unless(valid, found, -1)
+    total, columns = torch.zeros_like(rows), []
+    for stage in stages:
+        indices, total = nearest_added(stage, rows, valid, total)
+        columns.append(indices)
+    return torch.cat(columns, 1)
 
 
 def codes_of(stages: Sequence[Quantizer], columns: Tensor) -> list[Tensor]:

@@ -301,6 +301,12 @@ class VectorQuantize(Quantizer):
         entered = self._enter(rows, valid, count=False)
         return self.slices.by_row(zero_unless(entered.valid_slices, self.book.nearest(entered.x), -1))
 
+    def table(self) -> Tensor | None:
+        own = type(self)
+        kept = own.encode_rows is VectorQuantize.encode_rows and own.decode_rows is VectorQuantize.decode_rows
+        plain = kept and self.heads == 1 and not self.slices.projects and self.book.metric == "euclidean"
+        return self.book.codes(lent=True).detach()[0] if plain else None
+
     def decode_rows(self, indices: Tensor) -> Tensor:
         return self.slices.leave(self.book.take(self.slices.by_slice(indices)))
 
