@@ -58,7 +58,8 @@ def replace_(book: Codebook, dead: Tensor, urgency: Tensor, candidates: Candidat
     """
     dead = dead & ~book.frozen
     first = torch.where(dead, urgency.double(), -torch.inf).argsort(dim=1, descending=True, stable=True)
-    turn = first.argsort(dim=1)  # the inverse permutation: each code's place in the queue
+    place = torch.arange(first.shape[1], device=first.device).expand_as(first)
+    turn = torch.empty_like(first).scatter_(1, first, place)  # the inverse permutation: each code's place in the queue
     slots = candidates.scores.shape[1]
     slot = turn.clamp(max=slots - 1)
     placed = dead & (turn < slots) & (candidates.scores.gather(1, slot) > NONE)
