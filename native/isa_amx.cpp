@@ -4,14 +4,9 @@
 #include <immintrin.h>
 
 namespace amx {
-constexpr int LANES = 16, ROWS = 32;
-#define WIDEN(p) _mm512_cvtps_pd(_mm256_loadu_ps(p))
-#include "kernel.h"
+constexpr int ROWS = 32;
+#include "kernel_avx512.h"
 #include "kernel_half.h"
-static inline Vec max_of(Vec a, Vec b) { return _mm512_max_ps(a, b); }
-static inline unsigned long long at_least(Vec a, float t) {
-  return _mm512_cmp_ps_mask(a, _mm512_set1_ps(t), _CMP_GE_OQ);
-}
 
 // Eight tiles of 16 rows of 64 bytes. A constant: the compiler does not know that the instruction reads all of it.
 struct {

@@ -4,15 +4,10 @@
 #include <immintrin.h>
 
 namespace avx512 {
-constexpr int LANES = 16, ROWS = 12;
-#define WIDEN(p) _mm512_cvtps_pd(_mm256_loadu_ps(p))
-#include "kernel.h"
+constexpr int ROWS = 12;
+#include "kernel_avx512.h"
 #include "kernel_float.h"
 static inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
-static inline Vec max_of(Vec a, Vec b) { return _mm512_max_ps(a, b); }
-static inline unsigned long long at_least(Vec a, float t) {
-  return _mm512_cmp_ps_mask(a, _mm512_set1_ps(t), _CMP_GE_OQ);
-}
 const Isa ISA = {"avx512", ROWS, WIDTH, 1, 0, enter<false>, pack, product, select, distance, dot, add,
                  finite, scaled_difference, turned_back, open, close};
 }  // namespace avx512

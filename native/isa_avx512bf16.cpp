@@ -4,14 +4,9 @@
 #include <immintrin.h>
 
 namespace avx512bf16 {
-constexpr int LANES = 16, ROWS = 12;
-#define WIDEN(p) _mm512_cvtps_pd(_mm256_loadu_ps(p))
-#include "kernel.h"
+constexpr int ROWS = 12;
+#include "kernel_avx512.h"
 #include "kernel_half.h"
-static inline Vec max_of(Vec a, Vec b) { return _mm512_max_ps(a, b); }
-static inline unsigned long long at_least(Vec a, float t) {
-  return _mm512_cmp_ps_mask(a, _mm512_set1_ps(t), _CMP_GE_OQ);
-}
 
 // Two panels at a time: ROWS * 2 sums stay in registers.
 void product(const void* rows, long padded, const void* panels, const float* bias, long n_panels, float* scores,
