@@ -21,6 +21,12 @@ class Affine(Protocol):
     def build(self, heads: int, size: int, dim: int) -> AffineMap: ...
 
 
+def _within_range(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """float64 ``values`` in another dtype, the largest number of it where they exceed its range."""
+    largest = torch.finfo(dtype).max
+    return values.clamp(-largest, largest).to(dtype)
+
+
 class AffineMap(nn.Module):
     """codes = scale ⊙ vectors + shift, with scale and shift broadcast to (H, K, D)."""
 
@@ -33,12 +39,12 @@ class AffineMap(nn.Module):
     def forward(self, vectors: Tensor) -> Tensor:
         """Stored vectors (H, K, D) to codes (H, K, D)."""
         scale, shift = self.scale_and_shift()
-        return vectors * scale + shift
+        return _within_range(vectors.double() * scale + shift, vectors.dtype)
 
     def inverse(self, codes: Tensor) -> Tensor:
         """Codes (H, K, D), or rows (H, N, D) where one map serves all codes, to where the stored vectors live."""
         scale, shift = self.scale_and_shift()
-        return (codes - shift) / scale
+        return _within_range((codes.double() - shift) / scale, codes.dtype)
 
     def moments(self, rows: Tensor, valid: Tensor) -> Tensor | None:
         """What ``follow_`` needs of rows (H, N, D), those valid (H, N): additive over micro-batches and ranks."""
@@ -116,8 +122,8 @@ class _RunningMap(AffineMap):
         self.register_buffer("seen", torch.zeros(heads, 1, 1, dtype=torch.bool))
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
-        scale = ((self.row_var + self.policy.eps) / (self.code_var + self.policy.eps)).sqrt()
-        return scale, self.row_mean - self.code_mean * scale
+        scale = ((self.row_var.double() + self.policy.eps) / (self.code_var.double() + self.policy.eps)).sqrt()
+        return scale, self.row_mean.double() - self.code_mean.double() * scale
 
     def moments(self, rows: Tensor, valid: Tensor) -> Tensor | None:
         # Offsets from the running mean: squares of raw values would cancel for data far from zero.
