@@ -24,7 +24,7 @@ void vqkit_code_sums(const float* x, const int64_t* indices, int64_t N, int64_t 
     if (indices[n] >= 0) rows[next[indices[n]]++] = n;
 
   const Isa* isa = fastest_isa(false);
-  const int useful = (int)std::max<int64_t>(1, std::min<int64_t>(threads, (first[K] + K) * D / 200000));
+  const int useful = worth_starting(threads, (double)(first[K] + K) * D / 4e3);
   in_parallel(useful, [&](int t) {
     // Codes are cut where as many rows lie before as behind.
     const auto cut = [&](int part) {

@@ -27,8 +27,7 @@ double length_from(float squares, long n) {
 Codes::Codes(const float* codes, long K, long D, Metric metric, const Isa& isa, int threads)
     : codes(codes), K(K), D(D), padded((D + isa.pad - 1) / isa.pad * isa.pad),
       panels((K + SCORE_STEP - 1) / SCORE_STEP * SCORE_STEP / isa.width), metric(metric), centre(D), factor(K, 1.0) {
-  // A thread costs tens of microseconds, as many as a hundred thousand numbers.
-  threads = (int)std::max(1L, std::min((long)threads, K * D / 100000));
+  threads = worth_starting(threads, (double)K * D / 1e3);
   find_centre(isa, threads);
   if (!finite) return;
   if (metric != COSINE) find_scale(isa, threads);

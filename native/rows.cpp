@@ -7,11 +7,9 @@
 
 namespace {
 
-constexpr int64_t NUMBERS_A_THREAD = 1 << 18;  // below, a thread takes longer to start than to work
-
 template <class Work>
 void over_rows(int64_t N, int64_t D, int threads, const Work& work) {
-  const int useful = (int)std::max<int64_t>(1, std::min<int64_t>(threads, N * D / NUMBERS_A_THREAD));
+  const int useful = worth_starting(threads, (double)N * D / 4e3);
   in_parallel(useful, [&](int t) {
     for (int64_t n = N * t / useful; n < N * (t + 1) / useful; ++n) work(n);
   });

@@ -67,7 +67,7 @@ void Search::run(int threads) const {
 }
 
 int useful_threads(int threads, long N, long K, long D) {
-  return (int)std::max(1.0, std::min((double)threads, (double)N * K * D / 4e6));
+  return worth_starting(threads, (double)N * K * D / 1e5);
 }
 
 void Search::run(long first, long stride) const {

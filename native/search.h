@@ -67,5 +67,5 @@ struct Search {
 bool measure_all(const float* x, long N, const float* table, long K, long D, Metric metric, const Isa& isa, int threads,
                  const Found& found);
 
-// How many threads are worth starting: each costs tens of microseconds, as much as some millions of multiplications.
+// How many threads are worth starting for so many multiplications.
 int useful_threads(int threads, long N, long K, long D);

@@ -16,7 +16,9 @@ LEVELS = [8, 5, 5, 5]
 
 def make_lfq() -> Work:
     inputs, (upstream,) = drawn(1, 1024, 16), drawn(1, 1024, 16, sets=1, seed=1)
-    ours, theirs = LFQ(dim=16, codebook_size=2**16), peer.LFQ(dim=16, codebook_size=2**16)
+    # The peer's weights, which are not our defaults.
+    ours = LFQ(dim=16, codebook_size=2**16, entropy_loss_weight=0.1, commitment_loss_weight=0.0, inv_temperature=100.0)
+    theirs = peer.LFQ(dim=16, codebook_size=2**16)
 
     def check() -> None:
         mine, other = train(ours, inputs[0], upstream), train(theirs, inputs[0], upstream)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 from functools import cache
+from pathlib import Path
 from typing import Any
+
+import torch
 
 _POINTER, _LONG, _INT, _FLOAT, _NAME = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_float, ctypes.c_char_p
 # What native/*.cpp declares: result, and arguments.
 _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "vqkit_isa": (_NAME, [_INT]),
+    "vqkit_use_runtime": (None, [_POINTER, _POINTER, _POINTER]),
     "vqkit_nearest": (_INT, [_POINTER, _LONG, _POINTER, _LONG, _LONG, _INT, _INT, _NAME, _INT, _POINTER, _POINTER]),
     "vqkit_code_sums": (None, [_POINTER, _POINTER, _LONG, _LONG, _LONG, _INT, _POINTER, _POINTER]),
     "vqkit_residual_chain": (_INT, [_POINTER, _LONG, _POINTER, _LONG, _LONG, _LONG, _INT, _POINTER]),
@@ -36,7 +40,17 @@ def _loaded() -> ctypes.CDLL | str:
             function.restype, function.argtypes = result, arguments
     except (OSError, AttributeError) as error:
         return f"the native library does not load: {error}"
+    _share_threads(native)
     return native
+
+
+def _share_threads(native: ctypes.CDLL) -> None:
+    """Give the library the threads of PyTorch's own OpenMP runtime, where that has GNU's interface."""
+    for path in sorted((Path(torch.__file__).parent / "lib").glob("libgomp*")):
+        openmp = ctypes.CDLL(str(path))
+        names = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
+        native.vqkit_use_runtime(*(ctypes.cast(getattr(openmp, name), _POINTER) for name in names))
+        return
 
 
 def library() -> ctypes.CDLL:
