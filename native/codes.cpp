@@ -24,6 +24,11 @@ double length_from(float squares, long n) {
   return std::sqrt((double)squares * (1 + (n + 3) * 2 * UNIT) + n * 0x1p-126);
 }
 
+double inverse_length(const float* v, long n, const Isa& isa) {
+  const double length = std::sqrt(isa.dot(v, v, n));
+  return length > 0 ? 1 / length : 0;
+}
+
 Codes::Codes(const float* codes, long K, long D, Metric metric, const Isa& isa, int threads)
     : codes(codes), K(K), D(D), padded((D + isa.pad - 1) / isa.pad * isa.pad),
       panels((K + SCORE_STEP - 1) / SCORE_STEP * SCORE_STEP / isa.width), metric(metric), centre(D), factor(K, 1.0) {
@@ -40,7 +45,6 @@ void Codes::direct(const float* code, double by, float* out) const {
 }
 
 void Codes::find_centre(const Isa& isa, int threads) {
-  const std::vector<float> origin(D);
   const long chunks = (K + CHUNK - 1) / CHUNK;
   std::vector<double> sums(chunks * D);
   std::vector<char> bad(chunks);
@@ -48,10 +52,9 @@ void Codes::find_centre(const Isa& isa, int threads) {
     std::vector<float> unit(D);
     for (long k = from; k < to; ++k) {
       const float* code = codes + k * D;
-      for (long d = 0; d < D; ++d) bad[chunk] |= !(std::fabs(code[d]) < INFINITY);
+      bad[chunk] |= !isa.finite(code, D);
       if (metric == COSINE) {
-        const double length = std::sqrt(isa.distance(code, 1, origin.data(), 1, D));
-        factor[k] = length > 0 ? 1 / length : 0;
+        factor[k] = inverse_length(code, D, isa);
         direct(code, factor[k], unit.data());
         code = unit.data();
       }

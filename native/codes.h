@@ -34,4 +34,7 @@ struct Codes {
 // and squares below 2⁻¹²⁶ may have been lost.
 double length_from(float squares, long n);
 
+// 1/|v|, 0 for a zero vector.
+double inverse_length(const float* v, long n, const Isa& isa);
+
 constexpr double UNIT = 0x1p-24;  // of float32

@@ -39,8 +39,9 @@ void search_again(const float* x, long N, long D, const Found& found, const Agai
 extern "C" {
 
 // indices (N, topk) and distances (N, topk) of rows x (N, D) among codes (K, D), float32 both: −1 where a row is not
-// finite. metric: of ``Metric``. For topk 1 distances may be null. Returns 0, or 1 where the codes are not finite and the answer means nothing,
-// or 2 for an unknown instruction set (a name of vqkit_isa, or null) or a topk beyond MAX_TOPK.
+// finite. metric_number: of ``Metric``. For topk 1 distances may be null. Returns 0, or 1 where the codes are not finite
+// and the answer means nothing, or 2 for an unknown instruction set (a name of vqkit_isa, or null) or a topk beyond
+// MAX_TOPK.
 int vqkit_nearest(const float* x, int64_t N, const float* codes, int64_t K, int64_t D, int metric_number, int topk,
                   const char* isa_name, int threads, int64_t* indices, double* distances) {
   const Isa* isa = isa_name ? isa_called(isa_name) : fastest_isa(true);

@@ -5,7 +5,8 @@
 // and there is no second term; nor is there for inner products, with x' = x and e' = σ(e − c): x·c is the same for all.
 //
 // The bound. Let u = 2⁻²⁴; x1 and e1 are x' and e' in float32, each number off by at most 2u of itself; x̂ and ê are what
-// is multiplied: x1 and e1 (for cosine e/|e| in float64, 2⁻⁵⁰ beside the truth), or these rounded to bfloat16 (subnormal ones to zero). By Cauchy and Schwarz
+// is multiplied: x1 and e1 (for cosine e/|e| in float64, 2⁻⁵⁰ beside the truth), or these rounded to bfloat16 (subnormal
+// ones to zero). By Cauchy and Schwarz
 //   |x'·e' − x̂·ê| = |(x' − x̂)·e' + x̂·(e' − ê)| ≤ |x' − x̂||e'| + |x̂||e' − ê|,
 // and these lengths are measured, not estimated: rounding to bfloat16 loses about a third of what it might. The sum of
 // the D products and −½|e'|², in any order and with up to two roundings a term, adds at most γ(|x̂||ê| + ½|e'|²) with
@@ -16,7 +17,8 @@
 //
 // Verifying. The survivors, mostly one, are measured in float64 straight from differences, where identical codes have
 // identical distances, so ties go to the lowest index. A row with too many survivors goes on to the float32 screen, and at
-// last every distance of it is measured. Rows are independent of each other and of the number of threads, and so are their bits.
+// last every distance of it is measured. Rows are independent of each other and of the number of threads, and so are
+// their bits.
 #include "search.h"
 
 #include <atomic>
@@ -29,13 +31,6 @@ constexpr long GROUP_BYTES = 1 << 19;  // of panels that serve all rows of a til
 constexpr long TILE_ROWS = 384;
 constexpr int LATER_SCORES = 128;
 constexpr int OFF_SET = 16;  // keeps rows of scores off powers of two, where they would meet in one set of the cache
-
-// 1, or 1/|x| for cosine, 0 for a zero vector.
-double factor_of(const float* x, const Codes& codes, const Isa& isa, const float* origin) {
-  if (codes.metric != COSINE) return 1;
-  const double length = std::sqrt(isa.distance(x, 1, origin, 1, codes.D));
-  return length > 0 ? 1 / length : 0;
-}
 
 // |x − e|², or 1 − cos, or −x·e, in float64.
 double measured(const float* x, double factor_x, const float* e, double factor_e, long D, Metric metric,
@@ -105,7 +100,7 @@ void Search::score(const char* entered, long count, long from, long to, float* s
 
 // One row into the space of the screen. Returns its factor, −1 for a row that is not finite.
 double Search::enter(const float* row, char* out, Survivors* kept, float* shifted, const float* origin) const {
-  const double factor = factor_of(row, codes, isa, origin);
+  const double factor = codes.metric == COSINE ? inverse_length(row, codes.D, isa) : 1;
   const float* direct = row;
   if (codes.metric == COSINE && std::isfinite(factor)) {
     for (long d = 0; d < codes.D; ++d) shifted[d] = (float)(row[d] * factor);
@@ -141,26 +136,21 @@ void Search::leave(long n, double factor, Survivors* row) const {
 
 bool measure_all(const float* x, long N, const float* table, long K, long D, Metric metric, const Isa& isa, int threads,
                  const Found& found) {
-  const std::vector<float> origin(D);
-  const auto factor_or_nan = [&](const float* v) {
-    const double squared = isa.distance(v, 1, origin.data(), 1, D);
-    return !std::isfinite(squared) ? NAN : metric != COSINE ? 1 : squared > 0 ? 1 / std::sqrt(squared) : 0;
-  };
   std::vector<double> factor(K, 1.0);
   std::atomic<bool> finite = true;
   for (long k = 0; metric == COSINE && k < K; ++k) {
-    factor[k] = factor_or_nan(table + k * D);
-    if (std::isnan(factor[k])) finite = false;
+    factor[k] = inverse_length(table + k * D, D, isa);
+    if (!isa.finite(table + k * D, D)) finite = false;
   }
   threads = (int)std::min((long)useful_threads(threads, N, K, D), std::max(1L, N));
   in_parallel(threads, [&](int t) {
     for (long n = t; n < N; n += threads) {
       const float* row = x + n * D;
-      const double own = factor_or_nan(row);
-      if (std::isnan(own)) {
+      if (!isa.finite(row, D)) {
         found.fill(n, NO_ROW);
         continue;
       }
+      const double own = metric == COSINE ? inverse_length(row, D, isa) : 1;
       found.choose(n, K, [&](long k) {
         const double away = measured(row, own, table + k * D, factor[k], D, metric, isa);
         if (!std::isfinite(away)) finite = false;

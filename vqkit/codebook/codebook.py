@@ -19,7 +19,7 @@ from vqkit.codebook.window import UsageWindow
 from vqkit.errors import ArgumentError, bad_type, bad_value
 from vqkit.functional.kmeans import MEANS
 from vqkit.functional.lookup import take
-from vqkit.functional.nearest import METRICS, search, search_index
+from vqkit.functional.nearest import METRICS, search
 from vqkit.functional.sampling import sample_codes
 from vqkit.kernels import ops
 from vqkit.kernels.reference.unit import unit
@@ -189,7 +189,7 @@ class Codebook(Float32State):
         """Exact nearest codes of rows (H, N, D): (H, N) int64, or (H, N, T)."""
         codes = self.codes(lent=True) if codes is None else codes
         if topk is None:
-            return search_index(rows.detach(), codes.detach(), self.metric)
+            return ops.nearest_index(rows.detach(), codes.detach(), self.metric)
         return search(rows.detach(), codes.detach(), self.metric, topk)[0]
 
     def measured(self, rows: Tensor, codes: Tensor) -> tuple[Tensor, Tensor | None]:

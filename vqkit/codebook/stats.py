@@ -80,15 +80,19 @@ class BatchStats:
         return BatchStats(counts, sums, rows, moments[0] if moments else None, candidates)
 
 
-def best_rows(rows_HND: Tensor, scores_HN: Tensor, slots: int) -> Candidates:
-    """The ``slots`` rows of highest score, best first, padded with empty slots when there are fewer."""
-    missing = slots - scores_HN.shape[1]
-    if missing > 0:
-        rows_HND = torch.nn.functional.pad(rows_HND, (0, 0, 0, missing))
-        scores_HN = torch.nn.functional.pad(scores_HN, (0, missing), value=NONE)
-    top = scores_HN.topk(slots, dim=1)
-    picked = top.indices[..., None].expand(-1, -1, rows_HND.shape[-1])
-    return Candidates(rows_HND.gather(1, picked), top.values)
+def best_rows(
+    rows_HND: Tensor, scores_HN: Tensor, slots: int, change: Callable[[Tensor, Tensor], Tensor] | None = None
+) -> Candidates:
+    """The ``slots`` rows of highest score, best first, padded with empty slots when there are fewer.
+
+    change: what becomes of the rows picked (H, R, D), given their numbers (H, R) too.
+    """
+    top = scores_HN.topk(min(slots, scores_HN.shape[1]), dim=1)
+    picked = rows_HND.gather(1, top.indices[..., None].expand(-1, -1, rows_HND.shape[-1]))
+    picked = picked if change is None else change(picked, top.indices)
+    missing = slots - picked.shape[1]
+    scores = torch.nn.functional.pad(top.values, (0, missing), value=NONE)
+    return Candidates(torch.nn.functional.pad(picked, (0, 0, 0, missing)), scores)
 
 
 def row_positions(valid_HN: Tensor, earlier_H: Tensor, sync: bool = True) -> Tensor:
@@ -107,14 +111,8 @@ def random_rows(
     slots: int,
     change: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Candidates:
-    """``slots`` different rows drawn at random, the same ones however the batch was cut up.
-
-    change: what becomes of the rows drawn (H, R, D), given their numbers (H, R) too.
+    """``slots`` different rows drawn at random, the same ones however the batch was cut up; ``change``: of
+    ``best_rows``.
     """
     scores = torch.where(valid_HN, hashed_uniform(seed, positions_HN), NONE)
-    top = scores.topk(min(slots, scores.shape[1]), dim=1)
-    drawn = rows_HND.gather(1, top.indices[..., None].expand(-1, -1, rows_HND.shape[-1]))
-    missing = slots - drawn.shape[1]
-    drawn = drawn if change is None else change(drawn, top.indices)
-    padded = torch.nn.functional.pad(top.values, (0, missing), value=NONE)
-    return Candidates(torch.nn.functional.pad(drawn, (0, 0, 0, missing)), padded)
+    return best_rows(rows_HND, scores, slots, change)

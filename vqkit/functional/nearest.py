@@ -104,11 +104,6 @@ def search(x_HND: Tensor, codebook_HKD: Tensor, metric: str, topk: int = 1, back
     return ops.nearest(x_HND, codebook_HKD, metric, topk, backend)
 
 
-def search_index(x_HND: Tensor, codebook_HKD: Tensor, metric: str) -> Tensor:
-    """Indices (H, N) of the nearest codes, without the checks and the distances."""
-    return ops.nearest_index(x_HND, codebook_HKD, metric)
-
-
 def search_biased(
     x_HND: Tensor, codebook_HKD: Tensor, bias_HK: Tensor, topk: int = 1, backend: str = ""
 ) -> tuple[Tensor, Tensor]:

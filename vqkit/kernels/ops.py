@@ -6,6 +6,9 @@ what is elementwise themselves.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
@@ -49,32 +52,36 @@ def residual_chain(x_ND: Tensor, codebooks_QKD: Tensor, backend: str = "") -> Te
     return residual_chain_op(x_ND, codebooks_QKD, backend)
 
 
+def _direct(op: str, tensor: Tensor) -> Callable[..., Any]:
+    """The fastest implementation in eager code; elsewhere the reference, to be traced and fused."""
+    return choose(op, tensor).function if plain(tensor) else getattr(reference, op)
+
+
 def finite_rows(x_ND: Tensor) -> Tensor:
     """Whether a row holds neither NaN nor inf: (N,) bool."""
-    return (choose("finite_rows", x_ND).function if plain(x_ND) else reference.finite_rows)(x_ND)
+    return _direct("finite_rows", x_ND)(x_ND)
 
 
 def pull(x_HND: Tensor, codes_HKD: Tensor, indices_HN: Tensor, by: Tensor) -> Tensor:
     """by·(x − e) with the code e of each row's index, zero where that is negative; not differentiable in eager code."""
-    function = choose("pull", x_HND).function if plain(x_HND) else reference.pull
-    return function(x_HND, codes_HKD, indices_HN, by)
+    return _direct("pull", x_HND)(x_HND, codes_HKD, indices_HN, by)
 
 
 def turned_back(g_ND: Tensor, x_ND: Tensor, q_ND: Tensor) -> Tensor:
     """The gradient of codes as the rotation trick sends it to rows; not differentiable in eager code."""
-    return (choose("turned_back", x_ND).function if plain(x_ND) else reference.turned_back)(g_ND, x_ND, q_ND)
+    return _direct("turned_back", x_ND)(g_ND, x_ND, q_ND)
 
 
 def snap_levels(x_ND: Tensor, *grid_D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Values of the nearest levels (N, D), their indices (N,) int64, and the squashed coordinates (N, D); ``grid``:
     shift, reach, half, top, middle and basis of ``reference.snap_levels``.
     """
-    return (choose("snap_levels", x_ND).function if plain(x_ND) else reference.snap_levels)(x_ND, *grid_D)
+    return _direct("snap_levels", x_ND)(x_ND, *grid_D)
 
 
 def unsquash(g_ND: Tensor, squashed_ND: Tensor, slope_D: Tensor) -> Tensor:
     """The gradient through tanh and a slope; not differentiable in eager code."""
-    return (choose("unsquash", g_ND).function if plain(g_ND) else reference.unsquash)(g_ND, squashed_ND, slope_D)
+    return _direct("unsquash", g_ND)(g_ND, squashed_ND, slope_D)
 
 
 # --- custom ops -----------------------------------------------------------------------------------------------------
