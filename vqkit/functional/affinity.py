@@ -101,11 +101,12 @@ class ScoreBlocks:
         """A zero for every row, (N,) float64."""
         return self.exact_NK.new_zeros(self.rows)
 
-    def noise(self, seed: Tensor, positions_N: Tensor | None = None) -> PairNoise:
-        """For these rows, numbered as they come or by their positions (N,) int64."""
+    def noise(self, key: Tensor, positions_N: Tensor | None = None) -> PairNoise:
+        """For these rows: by a ``noise_key``, or by a seed () and their positions (N,) int64."""
         if positions_N is None:
-            positions_N = torch.arange(self.rows, device=seed.device)
-        return PairNoise(seed, positions_N, self.size, self.exact_NK.shape[0])
+            key, first = key.unbind()
+            positions_N = first + torch.arange(self.rows, device=key.device)
+        return PairNoise(key, positions_N, self.size, self.exact_NK.shape[0])
 
     def scores(self, part: slice, shift_n: Tensor | None = None) -> Tensor:
         """The scores of a block less the rows' shifts (n,): (n, K) float64, until the next block is asked for."""

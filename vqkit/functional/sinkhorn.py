@@ -97,7 +97,7 @@ def _balanced(x_ND: Tensor, codes_KD: Tensor, valid: Tensor, width: Tensor, log_
         log_mass = torch.logaddexp(log_mass, log_plan.logsumexp(0))
     count = valid.sum().double()
     if over_ranks:
-        log_mass = distributed.gathered(log_mass).logsumexp(0)
+        log_mass = distributed.gathered([log_mass])[0].logsumexp(0)
         (count,) = distributed.summed([count])
     # No row, no balance to seek.
     return torch.where(log_mass.isfinite(), count.log() - math.log(K) - log_mass, log_b)

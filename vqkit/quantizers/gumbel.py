@@ -185,7 +185,9 @@ class GumbelQuantize(Quantizer):
         hard, noise = self.hard or not self.training, self.training and draw
         for g, (W_KD, b_K) in enumerate(self._classifiers(x_ND.dtype)):
             table = codes_GKD[g].detach() if hard else codes_GKD[g]
-            soft_ND, drawn_N = mixtures(linear_affinity(x_ND, W_KD, b_K), table, tau, noise=noise)
+            soft_ND, drawn_N = mixtures(
+                linear_affinity(x_ND, W_KD, b_K), table, tau, noise=noise, over_ranks=self.training
+            )
             indices.append(drawn_N if hard and noise else chosen_NG[:, g])
             values.append(one_hot_straight_through(codes_GKD[g], indices[-1], soft_ND) if hard else soft_ND)
         return torch.cat(values, 1).to(x_ND.dtype), torch.stack(indices, 1)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vqkit import functional
+from vqkit import distributed, functional
 from vqkit.codebook.window import UsageWindow
 from vqkit.errors import bad_type, bad_value
 from vqkit.functional.lookup import check_code_range
@@ -179,6 +179,7 @@ class MultiScale(Quantizer):
         for quantizer in self.quantizers:
             quantizer.begin_(tokens.flatten(0, 1), counted, frozen=frozen)
 
+    @distributed.together()
     def step(
         self,
         rows: Tensor,
