@@ -35,9 +35,10 @@ def set_group(group: dist.ProcessGroup | None) -> None:
     """
     global _group  # noqa: PLW0603 - torch's own default group is a global, too
     if group is not None:
-        if not isinstance(group, dist.ProcessGroup):
+        apart = group is dist.GroupMember.NON_GROUP_MEMBER  # what ``new_group`` returns to ranks that it leaves out
+        if not apart and not isinstance(group, dist.ProcessGroup):
             raise bad_type("group", "a process group that this rank is in, or None", group)
-        if dist.get_rank(group) < 0:
+        if apart or dist.get_rank(group) < 0:
             raise ArgumentError(f"group: expected one that this rank is in, got one without rank {dist.get_rank()}")
     _group = group
 

@@ -13,6 +13,7 @@ from vqkit.codebook.affine import Affine, AffineMap
 from vqkit.codebook.init import Init, Uniform
 from vqkit.codebook.lesson import Lesson
 from vqkit.codebook.precision import Float32State
+from vqkit.codebook.recompute import within_backward
 from vqkit.codebook.revive import ReplaceRare, Revive
 from vqkit.codebook.shard import SharedVectors, whole
 from vqkit.codebook.stats import NONE, BatchStats, random_rows, row_positions
@@ -222,7 +223,16 @@ class Codebook(SharedVectors, Float32State):
 
     @torch.no_grad()
     def prepare_(self, rows: Tensor, valid: Tensor) -> None:
-        """Before a training step's search: place the codes if this is the first batch."""
+        """Before a training step's search: place the codes if this is the first batch.
+
+        Raises:
+            ArgumentError: within a backward, where the codes are no longer those of the step that it goes back over.
+        """
+        if within_backward():
+            raise ArgumentError(
+                "codebook: expected to learn in a forward, got one that activation checkpointing runs again in the "
+                "backward; leave quantizers that learn out of the checkpointed region (they keep little)"
+            )
         if not self._begun and not self._load_begun():
             self._begin(rows.detach(), valid)
         self._restore_held()
