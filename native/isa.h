@@ -43,6 +43,8 @@ struct Isa {
   bool (*finite)(const float* v, long n);
   void (*scaled_difference)(const float* x, const float* e, float by, long n, float* out);
   void (*turned_back)(const float* g, const float* x, const float* q, long n, float* out);
+  void (*grow_table)(const float* bits, long k, float least, float* table);
+  void (*bit_sums)(const float* table, const float* slope, long k, float* room, float* ones, float* zeros);
   void (*open)();   // before products on this thread, and after
   void (*close)();
 };

@@ -70,7 +70,7 @@ void product(const void* rows, long padded, const void* panels, const float* bia
   }
 }
 const Isa ISA = {"amx", ROWS, WIDTH, 32, 1, enter<true>, pack, enter_rows<true>, product, select, distance, dot, add,
-                 finite, scaled_difference, turned_back, open_tiles, close_tiles};
+                 finite, scaled_difference, turned_back, grow_table, bit_sums, open_tiles, close_tiles};
 }  // namespace amx
 const Isa* const ISA_AMX = &amx::ISA;
 #else

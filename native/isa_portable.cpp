@@ -15,6 +15,6 @@ static inline unsigned long long at_least(Vec a, Vec t) {
   return lanes;
 }
 const Isa ISA = {"portable", ROWS, WIDTH, STEP, 0, enter<false>, pack, enter_rows<false>, product, select, distance,
-                 dot, add, finite, scaled_difference, turned_back, open, close};
+                 dot, add, finite, scaled_difference, turned_back, grow_table, bit_sums, open, close};
 }  // namespace portable
 const Isa* const ISA_PORTABLE = &portable::ISA;

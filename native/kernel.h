@@ -241,3 +241,5 @@ void turned_back(const float* g, const float* x, const float* q, long n, float* 
 
 void open() {}
 void close() {}
+
+#include "kernel_tables.h"
