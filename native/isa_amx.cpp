@@ -24,29 +24,7 @@ void pack(const void* entered, long padded, long column, void* panel) {
     __builtin_memcpy((char*)panel + d * WIDTH * 2 + column * 64, (const char*)entered + d * 2, 64);
 }
 
-// Two tiles of codes (4, 5) against two of rows (6, 7), with four tiles of sums (0 to 3). Sums cannot begin with a bias:
-// a tile's rows are codes.
-static inline void multiply(const char* rows, long padded, const char* panel, float* scores) {
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
-  for (long d = 0; d < padded; d += 32) {
-    _tile_loadd(4, panel + d * WIDTH * 2, 64);
-    _tile_loadd(6, rows + d * LANES * 2, 64);
-    _tile_loadd(7, rows + (padded + d) * LANES * 2, 64);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_loadd(5, panel + d * WIDTH * 2 + 1024, 64);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
-  }
-  _tile_stored(0, scores, ROWS * 4);
-  _tile_stored(1, scores + LANES, ROWS * 4);
-  _tile_stored(2, scores + 16 * ROWS, ROWS * 4);
-  _tile_stored(3, scores + 16 * ROWS + LANES, ROWS * 4);
-}
-
+// The highest scores of each row among the codes of a panel.
 static inline void highest(const float* scores, const float* bias, float* tops) {
   const auto score = [&](int j, int v) { return load(scores + j * ROWS + v * LANES) + bias[j]; };
   Vec even[VECTORS], odd[VECTORS];
@@ -62,11 +40,50 @@ static inline void highest(const float* scores, const float* bias, float* tops) 
   for (int v = 0; v < VECTORS; ++v) store(tops + v * LANES, max_of(even[v], odd[v]));
 }
 
+// Two tiles of codes (4, 5) against two of rows (6, 7), with four tiles of sums (0 to 3), which cannot begin with a bias:
+// a tile's rows are codes. Sums of one panel are stored between the first products of the next, as either waits for the
+// other where they come one after another.
 void product(const void* rows, long padded, const void* panels, const float* bias, long n_panels, float* scores,
              float* tops) {
-  for (long p = 0; p < n_panels; ++p) {
-    multiply((const char*)rows, padded, (const char*)panels + p * WIDTH * padded * 2, scores + p * WIDTH * ROWS);
-    highest(scores + p * WIDTH * ROWS, bias + p * WIDTH, tops + p * ROWS);
+  const char *x = (const char*)rows, *lower = x + padded * LANES * 2, *codes = (const char*)panels;
+  constexpr int TILE = 1024, HALF = 16 * ROWS;
+  for (long p = 0; p <= n_panels; ++p, codes += padded * WIDTH * 2) {
+    float* done = scores + (p - 1) * WIDTH * ROWS;
+    if (p > 0) {
+      _tile_stored(0, done, ROWS * 4);
+      _tile_stored(1, done + LANES, ROWS * 4);
+    }
+    if (p < n_panels) {
+      _tile_zero(0);
+      _tile_zero(1);
+      _tile_loadd(4, codes, 64);
+      _tile_loadd(6, x, 64);
+      _tile_loadd(7, lower, 64);
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_dpbf16ps(1, 4, 7);
+    }
+    if (p > 0) {
+      _tile_stored(2, done + HALF, ROWS * 4);
+      _tile_stored(3, done + HALF + LANES, ROWS * 4);
+    }
+    if (p < n_panels) {
+      _tile_zero(2);
+      _tile_zero(3);
+      _tile_loadd(5, codes + TILE, 64);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+      for (long t = 1; t < padded / 32; ++t) {
+        _tile_loadd(4, codes + t * 2 * TILE, 64);
+        _tile_loadd(6, x + t * TILE, 64);
+        _tile_loadd(7, lower + t * TILE, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_loadd(5, codes + t * 2 * TILE + TILE, 64);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+      }
+    }
+    if (p > 0) highest(done, bias + (p - 1) * WIDTH, tops + (p - 1) * ROWS);
   }
 }
 const Isa ISA = {"amx", ROWS, WIDTH, 32, 1, enter<true>, pack, enter_rows<true>, product, select, distance, dot, add,

@@ -1,6 +1,6 @@
 // What every instruction set shares, written once and compiled for each.
 //
-// The including file defines, in a namespace of its own, LANES, ROWS, ``max_of(a, b)``, which is b where a is NaN, and
+// The including file defines, in a namespace of its own, LANES, ROWS, WIDTH, BIASED, ``max_of(a, b)``, which is b where a is NaN, and
 // ``at_least(a, t)``: a bit mask of the lanes where a >= t, NaN counting as not. No header of the C++ library may come in
 // here: an inline function of it, compiled for a newer processor, could be the copy that the linker keeps for all.
 
@@ -184,20 +184,27 @@ static inline void take_column(const float* scores, const float* bias, long firs
 
 void select(const float* scores, const float* tops, const float* bias, long n_panels, long first_code,
             Screened* screened) {
-  // Without branches: each of a row's first codes would be the best so far.
-  for (int first = 0; screened->topk == 1 && first < ROWS; first += LANES) {
-    Vec least = load(screened->least + first);
-    for (long p = 0; p < n_panels; ++p) least = max_of(load(tops + p * ROWS + first), least);
-    store(screened->least + first, least);
-    store(screened->threshold + first, least - load(screened->slack + first));
-  }
-  for (long p = 0; p < n_panels; ++p)
-    for (int first = 0; first < ROWS; first += LANES) {
-      unsigned long long lanes = at_least(load(tops + p * ROWS + first), load(screened->threshold + first));
-      for (; lanes; lanes &= lanes - 1)
-        take_column(scores + p * WIDTH * ROWS, bias + p * WIDTH, first_code + p * WIDTH, screened,
-                    first + __builtin_ctzll(lanes));
+  constexpr int TOGETHER = 64 / LANES;  // panels whose answers fill a word
+  for (int first = 0; first < ROWS; first += LANES) {
+    if (screened->topk == 1) {
+      // Without branches: each of a row's first codes would be the best so far.
+      Vec least = load(screened->least + first);
+      for (long p = 0; p < n_panels; ++p) least = max_of(load(tops + p * ROWS + first), least);
+      store(screened->least + first, least);
+      store(screened->threshold + first, least - load(screened->slack + first));
     }
+    for (long p = 0; p < n_panels; p += TOGETHER) {
+      const Vec threshold = load(screened->threshold + first);
+      unsigned long long taken = 0;
+      for (long i = 0; i < TOGETHER && p + i < n_panels; ++i)
+        taken |= at_least(load(tops + (p + i) * ROWS + first), threshold) << (i * LANES);
+      for (; taken; taken &= taken - 1) {
+        const int bit = __builtin_ctzll(taken), r = first + bit % LANES;
+        const long panel = p + bit / LANES;
+        take_column(scores + panel * WIDTH * ROWS, bias + panel * WIDTH, first_code + panel * WIDTH, screened, r);
+      }
+    }
+  }
 }
 
 bool finite(const float* v, long n) {

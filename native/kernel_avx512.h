@@ -38,12 +38,11 @@ static inline void transposed(const float* x, long stride, long rows, long colum
 
 // The scores of one row of the codes of a panel, and a bit mask of those that are >= t.
 static inline unsigned long long column_at_least(const float* scores, const float* bias, float t, float* out) {
-  const __m512i apart = _mm512_set1_epi32(ROWS);
   const __m512i order = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m512i at = _mm512_mullo_epi32(order, _mm512_set1_epi32(ROWS));
   unsigned long long kept = 0;
   for (int j = 0; j < WIDTH; j += LANES) {
     const __mmask16 there = WIDTH - j < LANES ? (__mmask16)((1u << (WIDTH - j)) - 1) : 0xffff;
-    const __m512i at = _mm512_mullo_epi32(order, apart);
     __m512 column = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), there, at, scores + j * ROWS, 4);
     if (!BIASED) column = _mm512_add_ps(column, _mm512_maskz_loadu_ps(there, bias + j));
     _mm512_mask_storeu_ps(out + j, there, column);

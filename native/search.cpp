@@ -74,8 +74,8 @@ struct Search::Room {
   Room(const Search& search)
       : entered(aligned<char>(search.tile * search.row_bytes())),
         screened(aligned<Screened>(search.tile / search.isa.rows)),
-        scores(aligned<float>(search.isa.rows * (SCORES + search.isa.width))),
-        tops(aligned<float>(search.isa.rows * (SCORES / search.isa.width + 1))), factor(search.tile),
+        scores(aligned<float>(search.isa.rows * SCORES)),
+        tops(aligned<float>(search.isa.rows * SCORES / search.isa.width)), factor(search.tile),
         unit(search.codes.metric == COSINE ? search.isa.rows * search.codes.D : 0), origin(search.codes.D) {}
 };
 
@@ -121,7 +121,7 @@ void Search::enter(long start, long r, long count, Room* room) const {
   Screened* screened = &room->screened[r / isa.rows];
   screened->topk = found.topk;
   for (int i = 0; i < isa.rows; ++i) {
-    begin(screened, i, i < count ? slack(entered.before[i], entered.after[i], entered.lost[i]) : -INFINITY);
+    begin(screened, i, i < count ? slack(entered.after[i], entered.lost[i]) : -INFINITY);
     if (i < count && !entered.finite[i]) room->factor[r + i] = -1;
   }
 }
@@ -135,10 +135,10 @@ void Search::to_unit_length(const float* rows, long count, double* factor, float
   }
 }
 
-// Twice the bound of a row's scores, −∞ where that is no small number; given |x1|², |x̂|² and |x1 − x̂|².
-float Search::slack(float before_squared, float after_squared, float lost_squared) const {
-  const double before = length_from(before_squared, codes.D), after = length_from(after_squared, codes.D);
-  const double lost = length_from(lost_squared, codes.D) + before * 4 * UNIT;
+// Twice the bound of a row's scores, −∞ where that is no small number; given |x̂|² and |x1 − x̂|².
+float Search::slack(float after_squared, float lost_squared) const {
+  const double after = length_from(after_squared, codes.D), off = length_from(lost_squared, codes.D);
+  const double lost = off + (after + off) * 4 * UNIT;  // |x1| is at most the sum of these lengths
   const double terms = (2.0 * codes.padded + 32) * UNIT, gamma = terms / (1 - terms);
   const double summed = gamma * (after * codes.half_reach + codes.reach * codes.reach / 2) + codes.padded * 0x1p-126;
   const double bound = lost * codes.reach + after * codes.lost + summed;
