@@ -1,7 +1,6 @@
 #include "codes.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "parallel.h"
 
@@ -20,10 +19,6 @@ void over_chunks(long K, int threads, const Work& work) {
 
 }  // namespace
 
-double length_from(float squares, long n) {
-  return std::sqrt((double)squares * (1 + (n + 3) * 2 * UNIT) + n * 0x1p-126);
-}
-
 double inverse_length(const float* v, long n, const Isa& isa) {
   const double length = std::sqrt(isa.dot(v, v, n));
   return length > 0 ? 1 / length : 0;
@@ -31,7 +26,7 @@ double inverse_length(const float* v, long n, const Isa& isa) {
 
 Codes::Codes(const float* codes, long K, long D, Metric metric, const Isa& isa, int threads)
     : codes(codes), K(K), D(D), padded((D + isa.pad - 1) / isa.pad * isa.pad),
-      panels((K + SCORE_STEP - 1) / SCORE_STEP * SCORE_STEP / isa.width), metric(metric), centre(D), factor(K, 1.0) {
+      panels((K + isa.width - 1) / isa.width), metric(metric), centre(D), factor(K, 1.0) {
   threads = worth_starting(threads, (double)K * D / 1e3);
   find_centre(isa, threads);
   if (!finite) return;

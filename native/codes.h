@@ -1,5 +1,6 @@
 // A codebook as the search wants it: shifted, scaled, in panels; and what bounds the rounding of its scores.
 #pragma once
+#include <cmath>
 #include <vector>
 
 #include "aligned.h"
@@ -30,11 +31,13 @@ struct Codes {
   void direct(const float* code, double by, float* out) const;
 };
 
-// An upper bound of the length of n numbers, given the float32 sum of their squares: it may have rounded n + 3 times,
-// and squares below 2⁻¹²⁶ may have been lost.
-double length_from(float squares, long n);
-
 // 1/|v|, 0 for a zero vector.
 double inverse_length(const float* v, long n, const Isa& isa);
 
 constexpr double UNIT = 0x1p-24;  // of float32
+
+// An upper bound of the length of n numbers, given the float32 sum of their squares: it may have rounded n + 3 times,
+// and squares below 2⁻¹²⁶ may have been lost.
+inline double length_from(float squares, long n) {
+  return std::sqrt((double)squares * (1 + (n + 3) * 2 * UNIT) + n * 0x1p-126);
+}

@@ -1,5 +1,6 @@
 // What one instruction set offers to the search. Rows and codes are ``entered``, shifted by the centre and scaled, as
-// floats or as bfloat16; ``product`` scores some rows against panels of codes, ``select`` keeps what may be the nearest.
+// floats or as bfloat16; ``product`` scores a panel of rows, each in a lane of its own, against panels of codes, and
+// ``select`` keeps what may be the nearest.
 #pragma once
 
 #include "survivors.h"
@@ -10,20 +11,31 @@ struct Entered {
   int finite;
 };
 
+// The same of the rows of a panel.
+struct EnteredRows {
+  float before[MAX_ROWS], after[MAX_ROWS], lost[MAX_ROWS];
+  bool finite[MAX_ROWS];
+};
+
 struct Isa {
   const char* name;
-  int rows;   // rows scored at once
+  int rows;   // rows in a panel
   int width;  // codes in a panel
   int pad;    // vectors are filled up with zeros to a multiple of so many numbers
   int half;   // 1: entered vectors are bfloat16, else float32
   // (v − centre)·scale into ``out``, filled up with zeros to ``padded`` numbers.
   Entered (*enter)(const float* v, const float* centre, float scale, long n, long padded, void* out);
-  // One entered vector into its column of a panel.
+  // One entered vector into its column of a panel of codes.
   void (*pack)(const void* entered, long padded, long column, void* panel);
-  // bias[j] + x_r·e_j of ``rows`` rows and n_panels panels into scores[r * stride + j].
-  void (*product)(const void* x, long padded, const void* panels, const float* bias, long n_panels, float* scores,
-                  long stride);
-  void (*select)(const float* scores, long n, long first_code, Survivors* row);
+  // ``count`` rows x (count, n), at most ``rows``, likewise into a panel of rows.
+  void (*enter_rows)(const float* x, long count, const float* centre, float scale, long n, long padded, void* out,
+                     EnteredRows* entered);
+  // Scores of a panel of rows and n_panels panels of codes into scores[code * rows + row], and their highest of each panel
+  // of codes into tops[panel * rows + row]. A score is bias[code] + x·e; ``select`` adds the bias where ``product`` has not.
+  void (*product)(const void* rows, long padded, const void* panels, const float* bias, long n_panels, float* scores,
+                  float* tops);
+  void (*select)(const float* scores, const float* tops, const float* bias, long n_panels, long first_code,
+                 Screened* screened);
   // |x·scale_x − e·scale_e|² in float64, in an order that never changes.
   double (*distance)(const float* x, double scale_x, const float* e, double scale_e, long n);
   double (*dot)(const float* a, const float* b, long n);
@@ -31,6 +43,8 @@ struct Isa {
   bool (*finite)(const float* v, long n);
   void (*scaled_difference)(const float* x, const float* e, float by, long n, float* out);
   void (*turned_back)(const float* g, const float* x, const float* q, long n, float* out);
+  void (*grow_table)(const float* bits, long k, float least, float* table);
+  void (*bit_sums)(const float* table, const float* slope, long k, float* room, float* ones, float* zeros);
   void (*open)();   // before products on this thread, and after
   void (*close)();
 };

@@ -4,9 +4,9 @@
 #include <immintrin.h>
 
 namespace amx {
-constexpr int ROWS = 32;
+constexpr int WIDTH = 32;
+constexpr bool BIASED = false;
 #include "kernel_avx512.h"
-#include "kernel_half.h"
 
 // Eight tiles of 16 rows of 64 bytes. A constant: the compiler does not know that the instruction reads all of it.
 struct {
@@ -18,38 +18,76 @@ struct {
 void open_tiles() { _tile_loadconfig(&CONFIG); }
 void close_tiles() { _tile_release(); }
 
-// Two tiles of rows (4, 5) against two panels of codes (6, 7), with four tiles of sums (0 to 3).
+// Panels of codes: [padded / 32] times two tiles of sixteen codes, 32 numbers of each.
+void pack(const void* entered, long padded, long column, void* panel) {
+  for (long d = 0; d < padded; d += 32)
+    __builtin_memcpy((char*)panel + d * WIDTH * 2 + column * 64, (const char*)entered + d * 2, 64);
+}
+
+// The highest scores of each row among the codes of a panel.
+static inline void highest(const float* scores, const float* bias, float* tops) {
+  const auto score = [&](int j, int v) { return load(scores + j * ROWS + v * LANES) + bias[j]; };
+  Vec even[VECTORS], odd[VECTORS];
+  for (int v = 0; v < VECTORS; ++v) {
+    even[v] = score(0, v);
+    odd[v] = score(1, v);
+  }
+  for (int j = 2; j < WIDTH; j += 2)
+    for (int v = 0; v < VECTORS; ++v) {
+      even[v] = max_of(score(j, v), even[v]);
+      odd[v] = max_of(score(j + 1, v), odd[v]);
+    }
+  for (int v = 0; v < VECTORS; ++v) store(tops + v * LANES, max_of(even[v], odd[v]));
+}
+
+// Two tiles of codes (4, 5) against two of rows (6, 7), with four tiles of sums (0 to 3), which cannot begin with a bias:
+// a tile's rows are codes. Sums of one panel are stored between the first products of the next, as either waits for the
+// other where they come one after another.
 void product(const void* rows, long padded, const void* panels, const float* bias, long n_panels, float* scores,
-             long stride) {
-  const char* upper = (const char*)rows;
-  const char* lower = upper + 16 * padded * 2;
-  for (long p = 0; p < n_panels; p += 2) {
-    const char* first = (const char*)panels + p * WIDTH * padded * 2;
-    const char* second = first + WIDTH * padded * 2;
-    // A stride of zero: every row begins with the same sixteen numbers.
-    _tile_loadd(0, bias + p * WIDTH, 0);
-    _tile_loadd(1, bias + (p + 1) * WIDTH, 0);
-    _tile_loadd(2, bias + p * WIDTH, 0);
-    _tile_loadd(3, bias + (p + 1) * WIDTH, 0);
-    for (long d = 0; d < padded; d += 32) {
-      _tile_loadd(4, upper + d * 2, padded * 2);
-      _tile_loadd(6, first + d * WIDTH * 2, 64);
-      _tile_loadd(7, second + d * WIDTH * 2, 64);
+             float* tops) {
+  const char *x = (const char*)rows, *lower = x + padded * LANES * 2, *codes = (const char*)panels;
+  constexpr int TILE = 1024, HALF = 16 * ROWS;
+  for (long p = 0; p <= n_panels; ++p, codes += padded * WIDTH * 2) {
+    float* done = scores + (p - 1) * WIDTH * ROWS;
+    if (p > 0) {
+      _tile_stored(0, done, ROWS * 4);
+      _tile_stored(1, done + LANES, ROWS * 4);
+    }
+    if (p < n_panels) {
+      _tile_zero(0);
+      _tile_zero(1);
+      _tile_loadd(4, codes, 64);
+      _tile_loadd(6, x, 64);
+      _tile_loadd(7, lower, 64);
       _tile_dpbf16ps(0, 4, 6);
       _tile_dpbf16ps(1, 4, 7);
-      _tile_loadd(5, lower + d * 2, padded * 2);
+    }
+    if (p > 0) {
+      _tile_stored(2, done + HALF, ROWS * 4);
+      _tile_stored(3, done + HALF + LANES, ROWS * 4);
+    }
+    if (p < n_panels) {
+      _tile_zero(2);
+      _tile_zero(3);
+      _tile_loadd(5, codes + TILE, 64);
       _tile_dpbf16ps(2, 5, 6);
       _tile_dpbf16ps(3, 5, 7);
+      for (long t = 1; t < padded / 32; ++t) {
+        _tile_loadd(4, codes + t * 2 * TILE, 64);
+        _tile_loadd(6, x + t * TILE, 64);
+        _tile_loadd(7, lower + t * TILE, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_loadd(5, codes + t * 2 * TILE + TILE, 64);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+      }
     }
-    float* out = scores + p * WIDTH;
-    _tile_stored(0, out, stride * 4);
-    _tile_stored(1, out + WIDTH, stride * 4);
-    _tile_stored(2, out + 16 * stride, stride * 4);
-    _tile_stored(3, out + 16 * stride + WIDTH, stride * 4);
+    if (p > 0) highest(done, bias + (p - 1) * WIDTH, tops + (p - 1) * ROWS);
   }
 }
-const Isa ISA = {"amx", ROWS, WIDTH, 32, 1, enter<true>, pack, product, select, distance, dot, add,
-                 finite, scaled_difference, turned_back, open_tiles, close_tiles};
+const Isa ISA = {"amx", ROWS, WIDTH, 32, 1, enter<true>, pack, enter_rows<true>, product, select, distance, dot, add,
+                 finite, scaled_difference, turned_back, grow_table, bit_sums, open_tiles, close_tiles};
 }  // namespace amx
 const Isa* const ISA_AMX = &amx::ISA;
 #else

@@ -4,16 +4,18 @@
 #include <immintrin.h>
 
 namespace avx2 {
-constexpr int LANES = 8, ROWS = 6;
+constexpr int LANES = 8, ROWS = 16, WIDTH = 6, STEP = 1;
+constexpr bool BIASED = true;
 #include "kernel.h"
-#include "kernel_float.h"
+#include "kernel_gather.h"
+#include "kernel_lanes.h"
 static inline Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
 static inline Vec max_of(Vec a, Vec b) { return _mm256_max_ps(a, b); }
-static inline unsigned long long at_least(Vec a, float t) {
-  return (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(a, _mm256_set1_ps(t), _CMP_GE_OQ));
+static inline unsigned long long at_least(Vec a, Vec t) {
+  return (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(a, t, _CMP_GE_OQ));
 }
-const Isa ISA = {"avx2", ROWS, WIDTH, 1, 0, enter<false>, pack, product, select, distance, dot, add,
-                 finite, scaled_difference, turned_back, open, close};
+const Isa ISA = {"avx2", ROWS, WIDTH, STEP, 0, enter<false>, pack, enter_rows<false>, product, select, distance, dot,
+                 add, finite, scaled_difference, turned_back, grow_table, bit_sums, open, close};
 }  // namespace avx2
 const Isa* const ISA_AVX2 = &avx2::ISA;
 #else

@@ -4,12 +4,13 @@
 #include <immintrin.h>
 
 namespace avx512 {
-constexpr int ROWS = 12;
+constexpr int WIDTH = 12, STEP = 1;
+constexpr bool BIASED = true;
 #include "kernel_avx512.h"
-#include "kernel_float.h"
+#include "kernel_lanes.h"
 static inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
-const Isa ISA = {"avx512", ROWS, WIDTH, 1, 0, enter<false>, pack, product, select, distance, dot, add,
-                 finite, scaled_difference, turned_back, open, close};
+const Isa ISA = {"avx512", ROWS, WIDTH, STEP, 0, enter<false>, pack, enter_rows<false>, product, select, distance, dot,
+                 add, finite, scaled_difference, turned_back, grow_table, bit_sums, open, close};
 }  // namespace avx512
 const Isa* const ISA_AVX512 = &avx512::ISA;
 #else

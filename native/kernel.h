@@ -1,8 +1,8 @@
 // What every instruction set shares, written once and compiled for each.
 //
-// The including file defines, in a namespace of its own, LANES, ``max_of(a, b)`` and ``at_least(a, t)``: a bit mask of the
-// lanes of a that are >= t, NaN counting as not. No header of the C++ library may come in here: an inline function of
-// it, compiled for a newer processor, could be the copy that the linker keeps for all.
+// The including file defines, in a namespace of its own, LANES, ROWS, WIDTH, BIASED, ``max_of(a, b)``, which is b where a is NaN, and
+// ``at_least(a, t)``: a bit mask of the lanes where a >= t, NaN counting as not. No header of the C++ library may come in
+// here: an inline function of it, compiled for a newer processor, could be the copy that the linker keeps for all.
 
 typedef float Vec __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef unsigned Bits __attribute__((vector_size(4 * LANES), aligned(4)));
@@ -14,8 +14,12 @@ static inline Vec load(const float* p) { return *(const Vec*)p; }
 static inline void store(float* p, Vec v) { *(Vec*)p = v; }
 static inline Vec broadcast(float value) { return value - Vec{}; }
 
-static inline unsigned long long at_least(Vec a, float t);
+static inline unsigned long long at_least(Vec a, Vec t);
 static inline Vec max_of(Vec a, Vec b);
+static inline void transposed(const float* x, long stride, long rows, long columns, Vec* out);
+static inline unsigned long long column_at_least(const float* scores, const float* bias, float t, float* out);
+
+constexpr int VECTORS = ROWS / LANES;  // of a panel of rows
 
 static inline float sum_of(Vec v) {
   float sum = 0;
@@ -113,45 +117,94 @@ Entered enter(const float* v, const float* centre, float scale, long n, long pad
   return {sum, HALF ? sum_of(after) : sum, sum_of(lost), top < 0x7f800000u};
 }
 
-// Take the lanes that may still be among the topk nearest into the list of the row.
-static inline void take_lanes(Survivors* row, const float* scores, unsigned long long lanes, long first_code) {
-  for (; lanes; lanes &= lanes - 1) {
-    const int lane = __builtin_ctzll(lanes);
-    if (scores[lane] >= row->threshold) take_score(row, scores[lane], first_code + lane);
+// The sums of LANES rows, as they enter.
+struct Sums {
+  Vec before, after, lost;
+  Bits highest;
+};
+
+// One coordinate of LANES rows, v, as it is multiplied: float32, or bfloat16 in the upper half.
+template <bool HALF>
+static inline Bits entered_lanes(Vec v, float centre, float scale, Sums* sums) {
+  const Bits exponent = (Bits)v & 0x7f800000u;
+  sums->highest = exponent > sums->highest ? exponent : sums->highest;
+  const Vec shifted = (v - centre) * scale;
+  sums->before += shifted * shifted;
+  if constexpr (!HALF) return (Bits)shifted;
+  const Bits bits = rounded_to_half(shifted);
+  const Vec kept = (Vec)bits, off = shifted - kept;
+  sums->after += kept * kept;
+  sums->lost += off * off;
+  return bits;
+}
+
+// A panel of rows: VECTORS times [padded][LANES] floats, or [padded / 2][LANES] pairs of bfloat16.
+template <bool HALF>
+void enter_rows(const float* x, long count, const float* centre, float scale, long n, long padded, void* out,
+                EnteredRows* entered) {
+  constexpr int STEP = HALF ? 2 : 1;
+  for (int first = 0; first < ROWS; first += LANES) {
+    Bits* to = (Bits*)out + first / LANES * (padded / STEP);
+    const long rows = count - first < LANES ? count - first : LANES;
+    Sums sums = {};
+    for (long start = 0; start < n; start += LANES) {
+      const long columns = n - start < LANES ? n - start : LANES;
+      Vec v[LANES + 1];
+      for (long r = 0; r < rows; ++r) __builtin_prefetch(x + (first + ROWS + r) * n + start, 0, 2);
+      if (rows > 0) transposed(x + first * n + start, n, rows, columns, v);
+      for (long d = 0; rows > 0 && d < columns; d += STEP) {
+        const Bits low = entered_lanes<HALF>(v[d], centre[start + d], scale, &sums);
+        if constexpr (!HALF) {
+          to[start + d] = low;
+        } else {
+          const Bits none = {};
+          const Bits high = d + 1 < columns ? entered_lanes<HALF>(v[d + 1], centre[start + d + 1], scale, &sums) : none;
+          to[(start + d) / 2] = low >> 16 | high;
+        }
+      }
+    }
+    for (long i = rows > 0 ? (n + STEP - 1) / STEP : 0; i < padded / STEP; ++i) to[i] = Bits{};
+    store(entered->before + first, sums.before);
+    store(entered->after + first, HALF ? sums.after : sums.before);
+    store(entered->lost + first, sums.lost);
+    for (int j = 0; j < LANES; ++j) entered->finite[first + j] = sums.highest[j] < 0x7f800000u;
   }
 }
 
-static inline float highest_of(Vec v) {
-  float top = v[0];
-  for (int j = 1; j < LANES; ++j) top = v[j] > top ? v[j] : top;
-  return top;
-}
-
-constexpr int RUN = 4;  // vectors that one comparison answers for
-
-static inline Vec highest_of_run(const float* scores) {
-  return max_of(max_of(load(scores), load(scores + LANES)), max_of(load(scores + 2 * LANES), load(scores + 3 * LANES)));
-}
-
-static inline void take_run(Survivors* row, const float* scores, long first_code) {
-  for (int j = 0; j < RUN * LANES; j += LANES)
-    take_lanes(row, scores + j, at_least(load(scores + j), row->threshold), first_code + j);
-}
-
-// n scores of the codes from ``first_code`` on, n at most MAX_SCORES and a multiple of RUN * LANES.
-void select(const float* scores, long n, long first_code, Survivors* row) {
-  constexpr int STEP = RUN * LANES;
-  if (row->topk > 1 || row->count) {
-    for (long i = 0; i < n; i += STEP)
-      if (at_least(highest_of_run(scores + i), row->threshold)) take_run(row, scores + i, first_code + i);
-    return;
+// The codes of a panel that may be among the nearest of one row.
+static inline void take_column(const float* scores, const float* bias, long first_code, Screened* screened, int r) {
+  float column[WIDTH];
+  unsigned long long kept = column_at_least(scores + r, bias, screened->threshold[r], column);
+  for (; kept; kept &= kept - 1) {
+    const int j = __builtin_ctzll(kept);
+    if (screened->topk == 1 || column[j] >= screened->threshold[r])
+      take_score(screened, r, column[j], first_code + j);
   }
-  // The first codes of a row would each be the best so far: their best is found beforehand, without branches.
-  Vec runs[MAX_SCORES / STEP], top = runs[0] = highest_of_run(scores);
-  for (long i = STEP; i < n; i += STEP) top = max_of(top, runs[i / STEP] = highest_of_run(scores + i));
-  raise_best(row, highest_of(top));
-  for (long i = 0; i < n; i += STEP)
-    if (at_least(runs[i / STEP], row->threshold)) take_run(row, scores + i, first_code + i);
+}
+
+void select(const float* scores, const float* tops, const float* bias, long n_panels, long first_code,
+            Screened* screened) {
+  constexpr int TOGETHER = 64 / LANES;  // panels whose answers fill a word
+  for (int first = 0; first < ROWS; first += LANES) {
+    if (screened->topk == 1) {
+      // Without branches: each of a row's first codes would be the best so far.
+      Vec least = load(screened->least + first);
+      for (long p = 0; p < n_panels; ++p) least = max_of(load(tops + p * ROWS + first), least);
+      store(screened->least + first, least);
+      store(screened->threshold + first, least - load(screened->slack + first));
+    }
+    for (long p = 0; p < n_panels; p += TOGETHER) {
+      const Vec threshold = load(screened->threshold + first);
+      unsigned long long taken = 0;
+      for (long i = 0; i < TOGETHER && p + i < n_panels; ++i)
+        taken |= at_least(load(tops + (p + i) * ROWS + first), threshold) << (i * LANES);
+      for (; taken; taken &= taken - 1) {
+        const int bit = __builtin_ctzll(taken), r = first + bit % LANES;
+        const long panel = p + bit / LANES;
+        take_column(scores + panel * WIDTH * ROWS, bias + panel * WIDTH, first_code + panel * WIDTH, screened, r);
+      }
+    }
+  }
 }
 
 bool finite(const float* v, long n) {
@@ -195,3 +248,5 @@ void turned_back(const float* g, const float* x, const float* q, long n, float* 
 
 void open() {}
 void close() {}
+
+#include "kernel_tables.h"

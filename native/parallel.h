@@ -3,6 +3,7 @@
 // A runtime's idle threads spin for a while before they sleep. Threads beside them would get no processor, so the work
 // goes to these very threads. The runtime is found at run time: this library does not link one.
 #pragma once
+#include <cstdint>
 #include <thread>
 #include <vector>
 
@@ -43,4 +44,10 @@ void in_parallel(int threads, const Work& work) {
         for (int t = runtime.number(); t < task.threads; t += runtime.count()) task.work(t);
       },
       &task, (unsigned)threads, 0);
+}
+
+// work(from, to) of N rows in as many runs as there are threads.
+template <class Work>
+void over_runs(int64_t N, int threads, const Work& work) {
+  in_parallel(threads, [&](int t) { work(N * t / threads, N * (t + 1) / threads); });
 }

@@ -7,11 +7,12 @@
 
 namespace {
 
+constexpr int64_t TOGETHER = 1024;  // numbers that are looked at as one, as they mostly are finite
+
 template <class Work>
 void over_rows(int64_t N, int64_t D, int threads, const Work& work) {
-  const int useful = worth_starting(threads, (double)N * D / 4e3);
-  in_parallel(useful, [&](int t) {
-    for (int64_t n = N * t / useful; n < N * (t + 1) / useful; ++n) work(n);
+  over_runs(N, worth_starting(threads, (double)N * D / 4e3), [&](int64_t from, int64_t to) {
+    for (int64_t n = from; n < to; ++n) work(n);
   });
 }
 
@@ -22,7 +23,16 @@ extern "C" {
 // finite (N,): whether a row of x (N, D) holds neither NaN nor infinity.
 void vqkit_finite_rows(const float* x, int64_t N, int64_t D, int threads, bool* finite) {
   const Isa* isa = fastest_isa(false);
-  over_rows(N, D, threads, [&](int64_t n) { finite[n] = isa->finite(x + n * D, D); });
+  const int64_t rows = std::max<int64_t>(1, TOGETHER / std::max<int64_t>(1, D));
+  over_runs(N, worth_starting(threads, (double)N * D / 1e4), [&](int64_t from, int64_t to) {
+    for (int64_t start = from; start < to; start += rows) {
+      const int64_t end = std::min(to, start + rows);
+      if (isa->finite(x + start * D, (end - start) * D))
+        std::fill(finite + start, finite + end, true);
+      else
+        for (int64_t n = start; n < end; ++n) finite[n] = isa->finite(x + n * D, D);
+    }
+  });
 }
 
 // out (N, D) = by·(x − e) with e the code (K, D) of each row's index, zero where that is negative.
@@ -44,43 +54,5 @@ void vqkit_turned_back(const float* g, int64_t stride, const float* x, const flo
   const Isa* isa = fastest_isa(false);
   over_rows(N, D, threads,
             [&](int64_t n) { isa->turned_back(g + n * stride, x + n * D, q + n * D, D, out + n * D); });
-}
-
-// out (N, D) = x + shift, the same for all rows.
-void vqkit_shift(const float* x, const float* shift, int64_t N, int64_t D, int threads, float* out) {
-  over_rows(N, D, threads, [&](int64_t n) {
-    for (int64_t d = 0; d < D; ++d) out[n * D + d] = x[n * D + d] + shift[d];
-  });
-}
-
-// out (N, D) = g·(1 − t²)·slope: the gradient through tanh. A row of g lies ``stride`` numbers behind the one before.
-void vqkit_unsquash(const float* g, int64_t stride, const float* squashed, const float* slope, int64_t N, int64_t D,
-                    int threads, float* out) {
-  over_rows(N, D, threads, [&](int64_t n) {
-    for (int64_t d = 0; d < D; ++d) {
-      const float t = squashed[n * D + d];
-      out[n * D + d] = g[n * stride + d] * (1 - t * t) * slope[d];
-    }
-  });
-}
-
-// Squashed coordinates (N, D) to the values of their nearest levels (N, D) and the packed numbers of these (N,). A
-// position is t·reach + half, a level its nearest integer in [0, top], halfway the upper one; its value is
-// (level − middle) / middle, and it counts ``basis`` in the index.
-void vqkit_snap_levels(const float* squashed, const float* reach, const float* half, const float* top,
-                       const float* middle, const int64_t* basis, int64_t N, int64_t D, int threads, float* values,
-                       int64_t* indices) {
-  over_rows(N, 4 * D, threads, [&](int64_t n) {
-    int64_t index = 0;
-    for (int64_t d = 0; d < D; ++d) {
-      const float position = squashed[n * D + d] * reach[d] + half[d];
-      // Cut off before rounding: what is not negative is rounded down by conversion.
-      const float raised = std::min(std::max(position + 0.5f, 0.0f), top[d]);
-      const int level = (int)raised;
-      values[n * D + d] = ((float)level - middle[d]) / middle[d];
-      index += level * basis[d];
-    }
-    indices[n] = index;
-  });
 }
 }

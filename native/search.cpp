@@ -29,8 +29,7 @@ namespace {
 
 constexpr long GROUP_BYTES = 1 << 19;  // of panels that serve all rows of a tile from the second-level cache
 constexpr long TILE_ROWS = 384;
-constexpr int LATER_SCORES = 128;
-constexpr int OFF_SET = 16;  // keeps rows of scores off powers of two, where they would meet in one set of the cache
+constexpr long SCORES = 128;  // of a row at a time, so few that those of a panel of rows stay in the first-level cache
 
 // |x − e|², or 1 − cos, or −x·e, in float64.
 double measured(const float* x, double factor_x, const float* e, double factor_e, long D, Metric metric,
@@ -50,8 +49,7 @@ double measured(const float* x, double factor, long k, const Codes& codes, const
 Search::Search(const float* x, long N, const Codes& codes, const Isa& isa, const Found& found, int threads)
     : x(x), N(N), codes(codes), isa(isa), found(found) {
   // Where all codes stay in the cache, so may the rows: few at a time. Else many, which share each group of codes.
-  const long fitting = GROUP_BYTES / codes.panel_bytes(isa) * isa.width;
-  group = std::max((long)MAX_SCORES, fitting / MAX_SCORES * MAX_SCORES) / isa.width;
+  group = std::max(SCORES / isa.width, GROUP_BYTES / codes.panel_bytes(isa));
   const long share = (N + threads - 1) / threads, wanted = group >= codes.panels ? 1 : TILE_ROWS / isa.rows;
   tile = std::max(1L, std::min(wanted, share / isa.rows)) * isa.rows;
 }
@@ -65,64 +63,93 @@ int useful_threads(int threads, long N, long K, long D) {
   return worth_starting(threads, (double)N * K * D / 1e5);
 }
 
+// What a thread works in.
+struct Search::Room {
+  Aligned<char> entered;       // panels of rows
+  Aligned<Screened> screened;  // as many
+  Aligned<float> scores, tops;
+  std::vector<double> factor;             // of each row, −1 where it is not finite
+  std::vector<float> unit, origin;        // cosine: the rows of a panel at unit length
+
+  Room(const Search& search)
+      : entered(aligned<char>(search.tile * search.row_bytes())),
+        screened(aligned<Screened>(search.tile / search.isa.rows)),
+        scores(aligned<float>(search.isa.rows * SCORES)),
+        tops(aligned<float>(search.isa.rows * SCORES / search.isa.width)), factor(search.tile),
+        unit(search.codes.metric == COSINE ? search.isa.rows * search.codes.D : 0), origin(search.codes.D) {}
+};
+
+long Search::row_bytes() const { return codes.padded * (isa.half ? 2 : 4); }
+
 void Search::run(long first, long stride) const {
-  const long row_bytes = codes.padded * (isa.half ? 2 : 4);
-  const Aligned<char> entered = aligned<char>(tile * row_bytes);
-  const Aligned<float> scores = aligned<float>(isa.rows * (MAX_SCORES + OFF_SET));
-  std::vector<float> shifted(codes.D), origin(codes.D);
-  std::vector<Survivors> rows(tile);
-  std::vector<double> factor(tile);
+  Room room(*this);
   isa.open();
   for (long start = first * tile; start < N; start += stride * tile) {
     const long count = std::min(tile, N - start);
-    for (long r = 0; r < count; ++r)
-      factor[r] = enter(x + (start + r) * codes.D, &entered[r * row_bytes], &rows[r], shifted.data(), origin.data());
+    for (long r = 0; r < count; r += isa.rows) enter(start, r, std::min((long)isa.rows, count - r), &room);
     for (long from = 0; from < codes.panels; from += group)
-      for (long r = 0; r < count; r += isa.rows)
-        score(&entered[r * row_bytes], std::min((long)isa.rows, count - r), from, std::min(codes.panels, from + group),
-              scores.get(), &rows[r]);
-    for (long r = 0; r < count; ++r) leave(start + r, factor[r], &rows[r]);
+      for (long r = 0; r < count; r += isa.rows) score(r, from, std::min(codes.panels, from + group), &room);
+    for (long r = 0; r < count; ++r)
+      leave(start + r, room.factor[r], &room.screened[r / isa.rows], (int)(r % isa.rows));
   }
   isa.close();
 }
 
-// Some rows against panels ``from`` to ``to``. Many codes at first, whose best rules out most; then as few as leave
-// their scores in the first-level cache.
-void Search::score(const char* entered, long count, long from, long to, float* scores, Survivors* rows) const {
+// The panel of rows from ``r`` of a tile on, against panels of codes.
+void Search::score(long r, long from, long to, Room* room) const {
   for (long panel = from; panel < to;) {
-    const long wanted = (panel == 0 ? MAX_SCORES : LATER_SCORES) / isa.width, panels = std::min(wanted, to - panel);
-    const long code = panel * isa.width, n = panels * isa.width, stride = n + OFF_SET;
-    isa.product(entered, codes.padded, codes.panel(panel, isa), &codes.bias[code], panels, scores, stride);
-    for (long r = 0; r < count; ++r) isa.select(scores + r * stride, n, code, &rows[r]);
+    const long panels = std::min(SCORES / isa.width, to - panel), code = panel * isa.width;
+    isa.product(&room->entered[r * row_bytes()], codes.padded, codes.panel(panel, isa), &codes.bias[code], panels,
+                room->scores.get(), room->tops.get());
+    isa.select(room->scores.get(), room->tops.get(), &codes.bias[code], panels, code, &room->screened[r / isa.rows]);
     panel += panels;
   }
 }
 
-// One row into the space of the screen. Returns its factor, −1 for a row that is not finite.
-double Search::enter(const float* row, char* out, Survivors* kept, float* shifted, const float* origin) const {
-  const double factor = codes.metric == COSINE ? inverse_length(row, codes.D, isa) : 1;
-  const float* direct = row;
-  if (codes.metric == COSINE && std::isfinite(factor)) {
-    for (long d = 0; d < codes.D; ++d) shifted[d] = (float)(row[d] * factor);
-    direct = shifted;
+// The panel of ``count`` rows from ``r`` of the tile at ``start`` on into the space of the screen.
+void Search::enter(long start, long r, long count, Room* room) const {
+  const float* rows = x + (start + r) * codes.D;
+  std::fill_n(&room->factor[r], count, 1.0);
+  if (codes.metric == COSINE) {
+    to_unit_length(rows, count, &room->factor[r], room->unit.data());
+    rows = room->unit.data();
   }
-  const Entered e = codes.metric == EUCLIDEAN
-                        ? isa.enter(row, codes.centre.data(), codes.scale, codes.D, codes.padded, out)
-                        : isa.enter(direct, origin, 1, codes.D, codes.padded, out);
-  const double before = length_from(e.before, codes.D), after = length_from(e.after, codes.D);
-  const double lost = length_from(e.lost, codes.D) + before * 4 * UNIT;
+  const bool shifted = codes.metric == EUCLIDEAN;
+  EnteredRows entered;
+  isa.enter_rows(rows, count, shifted ? codes.centre.data() : room->origin.data(), shifted ? codes.scale : 1, codes.D,
+                 codes.padded, &room->entered[r * row_bytes()], &entered);
+  Screened* screened = &room->screened[r / isa.rows];
+  screened->topk = found.topk;
+  for (int i = 0; i < isa.rows; ++i) {
+    begin(screened, i, i < count ? slack(entered.after[i], entered.lost[i]) : -INFINITY);
+    if (i < count && !entered.finite[i]) room->factor[r + i] = -1;
+  }
+}
+
+void Search::to_unit_length(const float* rows, long count, double* factor, float* out) const {
+  for (long r = 0; r < count; ++r) {
+    const float* row = rows + r * codes.D;
+    factor[r] = inverse_length(row, codes.D, isa);
+    const double by = std::isfinite(factor[r]) ? factor[r] : 1;
+    for (long d = 0; d < codes.D; ++d) out[r * codes.D + d] = (float)(row[d] * by);
+  }
+}
+
+// Twice the bound of a row's scores, −∞ where that is no small number; given |x̂|² and |x1 − x̂|².
+float Search::slack(float after_squared, float lost_squared) const {
+  const double after = length_from(after_squared, codes.D), off = length_from(lost_squared, codes.D);
+  const double lost = off + (after + off) * 4 * UNIT;  // |x1| is at most the sum of these lengths
   const double terms = (2.0 * codes.padded + 32) * UNIT, gamma = terms / (1 - terms);
   const double summed = gamma * (after * codes.half_reach + codes.reach * codes.reach / 2) + codes.padded * 0x1p-126;
   const double bound = lost * codes.reach + after * codes.lost + summed;
-  begin(kept, found.topk, (float)(2 * bound * (1 + 0x1p-20)));
-  kept->full = !(bound < 1e30 && after * codes.half_reach < 1e30);
-  return e.finite ? factor : -1;
+  return bound < 1e30 && after * codes.half_reach < 1e30 ? (float)(2 * bound * (1 + 0x1p-20)) : -INFINITY;
 }
 
-void Search::leave(long n, double factor, Survivors* row) const {
+void Search::leave(long n, double factor, Screened* screened, int r) const {
+  Survivors* row = &screened->rows[r];
   if (factor < 0) return found.fill(n, NO_ROW);
   if (codes.metric == COSINE && factor == 0) row->full = 1;  // every code is as far
-  drop_ruled_out(row);
+  drop_ruled_out(screened, r);
   if (row->full || row->count < found.topk) return found.fill(n, UNRESOLVED);
   if (row->count == 1 && !found.distance) {
     found.index[n] = row->list[0].code;

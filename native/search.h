@@ -57,9 +57,13 @@ struct Search {
   void run(int threads) const;
 
  private:
-  void score(const char* entered, long count, long from, long to, float* scores, Survivors* rows) const;
-  double enter(const float* row, char* out, Survivors* kept, float* shifted, const float* origin) const;
-  void leave(long n, double factor, Survivors* row) const;
+  struct Room;
+  long row_bytes() const;
+  void enter(long start, long r, long count, Room* room) const;
+  void to_unit_length(const float* rows, long count, double* factor, float* out) const;
+  float slack(float after_squared, float lost_squared) const;
+  void score(long r, long from, long to, Room* room) const;
+  void leave(long n, double factor, Screened* screened, int r) const;
 };
 
 // Every distance of every row, for rows so few that preparing the codes would take longer, or that no screen tells

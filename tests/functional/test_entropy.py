@@ -72,6 +72,21 @@ def test_gradients_pass_the_numerical_check():
     assert torch.autograd.gradcheck(code_probabilities, logits)
 
 
+def curvature(of, logits: Tensor) -> Tensor:
+    """The gradient of the squared length of a gradient."""
+    leaf = logits.requires_grad_()
+    (slope,) = torch.autograd.grad(of(leaf).square().sum(), leaf, create_graph=True)
+    return torch.autograd.grad(slope.square().sum(), leaf)[0]
+
+
+@pytest.mark.parametrize("of", [code_mass, code_probabilities, lambda logits: code_mass(logits, torch.arange(7) > 2)])
+def test_second_derivatives(blocks, of):
+    logits = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
+    exact = curvature(of, logits.double())
+    assert torch.autograd.gradgradcheck(of, logits.double().requires_grad_())
+    torch.testing.assert_close(curvature(of, logits.clone()).double(), exact, rtol=1e-4, atol=1e-5)
+
+
 def test_tables_side_by_side_are_tables_apart(blocks):
     torch.manual_seed(0)
     logits, weights = torch.randn(3, 41, 7, requires_grad=True), torch.randn(3, 128)

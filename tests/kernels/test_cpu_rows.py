@@ -56,12 +56,23 @@ def test_the_rotation_trick_at_its_ends(case: str):
     torch.testing.assert_close(cpu.turned_back(g, x, q).double(), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("levels", [[3], [8, 5, 5, 5], [2, 1000, 7]], ids=str)
-def test_levels(levels: list[int]):
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 12, 1500])
+def test_of_many_narrow_rows_those_that_are_not_finite_are_found(width: int):
+    x = torch.randn(3001, width)
+    bad = torch.rand(3001) < 0.01
+    x[bad, torch.randint(width, (int(bad.sum()),))] = torch.inf
+    assert torch.equal(cpu.finite_rows(x), ~bad)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 31, 3000])
+@pytest.mark.parametrize(
+    "levels", [[3], [8, 5, 5, 5], [2, 1000, 7], [3] * 8, [2] * 9, [2] * 61, [2**20] * 3], ids=lambda v: f"{len(v)}"
+)
+def test_levels(levels: list[int], rows: int):
     counts = torch.tensor(levels)
     half = (counts - 1) / 2
     grid = (torch.full_like(half, 0.1), half * 1.001, half, half * 2, half, counts.cumprod(0) // counts)
-    x = torch.randn(3000, len(levels)) * 2
+    x = torch.randn(rows, len(levels)) * 2
     values, indices, squashed = cpu.snap_levels(x, *grid)
     expected = reference.snap_levels(x, *grid)
     assert torch.equal(indices, expected[1])

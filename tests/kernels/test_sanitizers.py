@@ -28,7 +28,8 @@ draw = np.random.default_rng(0)
 isas = []
 while (name := native.vqkit_isa(len(isas))) is not None:
     isas.append(name)
-shapes = [(1, 1, 1, 1), (5, 3, 2, 2), (33, 70, 17, 1), (100, 600, 33, 3), (40, 1030, 8, 1), (9, 300, 300, 1)]
+shapes = [(1, 1, 1, 1), (37, 31, 16, 1), (5, 3, 2, 2), (33, 70, 17, 1), (100, 600, 33, 3), (40, 1030, 8, 1)]
+shapes += [(9, 300, 300, 1)]
 for isa in isas:
     for n, k, d, topk in shapes:
         for cosine in (0, 1):
@@ -50,6 +51,16 @@ for isa in isas:
             native.vqkit_pull(at(x), at(codes), at(first), ctypes.c_float(2), long(n), long(d), 2, at(out))
             native.vqkit_turned_back(at(x), long(d), at(out), at(x), long(n), long(d), 2, at(back))
             native.vqkit_finite_rows(at(x), long(n), long(d), 2, at(finite))
+            row, basis = np.ones(d, np.float32), np.ones(d, np.int64)
+            native.vqkit_shift(at(codes), at(row), long(k), long(d), 2, at(moved := np.empty_like(codes)))
+            native.vqkit_unsquash(at(row), long(0), at(codes), at(row), long(k), long(d), 2, at(moved))
+            native.vqkit_unsquash(at(codes), long(d), at(codes), at(row), long(k), long(d), 2, at(moved))
+            bits, tables = np.full((k, 6, 2), 0.5, np.float32), np.empty((k, 64), np.float32)
+            native.vqkit_bit_table(at(bits), long(k), long(6), ctypes.c_float(0), 2, at(tables))
+            upper, lower = np.empty((k, 6), np.float32), np.empty((k, 6), np.float32)
+            native.vqkit_bit_sums(at(tables), at(tables), long(k), long(6), 2, at(upper), at(lower))
+            ones, levels = [at(row)] * 4, np.empty(k, np.int64)
+            native.vqkit_snap_levels(at(moved), *ones, at(basis), long(k), long(d), 2, at(codes), at(levels))
 print("checked", len(isas))
 """
 

@@ -207,3 +207,15 @@ def test_bad_options_are_named(options: dict, error: type, match: str):
 def test_bad_dither_is_named(options: dict, match: str):
     with pytest.raises(ArgumentError, match=match):
         Dither(**options)
+
+
+def test_a_grid_made_in_inference_mode_serves_a_training_step():
+    fsq, x = FSQ([8, 5, 5, 5]), torch.randn(20, 4)
+    with torch.inference_mode():
+        fsq(x)
+    entered = x.clone().requires_grad_()
+    fsq(entered).quantized.sum().backward()
+    assert entered.grad is not None
+    wide = fsq(x.double())
+    assert torch.equal(wide.indices, FSQ([8, 5, 5, 5])(x.double()).indices)
+    assert wide.quantized.dtype == torch.float64

@@ -42,7 +42,7 @@ class UsageWindow(nn.Module):
     def append_(self, indices: Tensor) -> None:
         """Add indices (H, N) as they are; −1 is left out."""
         counted = indices >= 0
-        if all_known(counted) and all_known(self.cursor == self.cursor[:1]):
+        if all_known(counted) and (len(self.cursor) == 1 or all_known(self.cursor == self.cursor[:1])):
             self._append_all_(indices)
             return
         order = counted.cumsum(1) - 1
@@ -60,7 +60,7 @@ class UsageWindow(nn.Module):
         before_end = min(number, self.length - start)
         self.ring[:, start : start + before_end] = last[:, :before_end]
         self.ring[:, : number - before_end] = last[:, before_end:]
-        self.cursor.copy_((self.cursor + indices.shape[1]) % self.length)
+        self.cursor.add_(indices.shape[1]).remainder_(self.length)
 
     def counts(self) -> Tensor:
         """How often each code occurs in the window: (H, K) int64."""

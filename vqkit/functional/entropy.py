@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqkit.errors import bad_type, bad_value
-from vqkit.functional.bits import unpack_bits
+from vqkit.kernels import ops
 from vqkit.shapes import check_float, check_number, check_shape, check_tensor
 
 TABLE_BITS = 24
@@ -69,28 +69,35 @@ def bit_entropy(logits: Tensor) -> Tensor:
     return _BitEntropy.apply(check_float("logits", logits))  # pyright: ignore[reportReturnType]
 
 
-def _table(logits: Tensor) -> Tensor:
-    """``code_probabilities``, without a gradient."""
-    least = torch.finfo(logits.dtype).eps ** 2
-    bits = F.threshold(torch.sigmoid(torch.stack([-logits, logits], -1)), least, 0)
-    table = logits.new_ones(*logits.shape[:-1], 1)
-    # From the last bit on, so that every new bit doubles the table in whole runs.
-    for bit in reversed(bits.unbind(-2)):
-        table = F.threshold((bit[..., :, None] * table[..., None, :]).flatten(-2), least, 0)
-    return table
+def _chances(logits: Tensor) -> Tensor:
+    """The probabilities of zero and of one of each bit, (..., 2): small ones too are right to their last digits."""
+    return torch.sigmoid(torch.stack([-logits, logits], -1))
 
 
-def _through_table(logits: Tensor, table: Tensor, slope: Tensor) -> Tensor:
+def _again(logits: Tensor, chances: Tensor) -> Tensor:
+    """``chances`` in backward; where that is itself to be differentiated, made anew from what has a gradient."""
+    return _chances(logits) if torch.is_grad_enabled() else chances
+
+
+def _table(chances: Tensor, weight: Tensor | None = None) -> Tensor:
+    """``code_probabilities`` by ``_chances`` (..., k, 2), times ``weight`` (...), which is one or zero."""
+    least = torch.finfo(chances.dtype).eps ** 2
+    bits = F.threshold(chances, least, 0)
+    if weight is not None:
+        bits[..., 0, :] *= weight[..., None]
+    return ops.bit_table(bits.flatten(0, -3), least).unflatten(0, chances.shape[:-2])
+
+
+def _through_table(chances: Tensor, table: Tensor, slope: Tensor) -> Tensor:
     """The gradient at the logits (..., k) of a table of ``code_probabilities`` (..., 2^k) that has gradient
     ``slope``.
 
     A code's probability has slope p·(1 − σ(ℓ)) where its bit is one and −p·σ(ℓ) where not. The two sums are kept
     apart: for a saturated bit both are small, and their difference is all there is.
     """
-    part = table * slope
-    bits = unpack_bits(torch.arange(table.shape[-1], device=table.device), logits.shape[-1]).to(table.dtype)
-    ones, zeros = (part @ torch.cat([bits, 1 - bits], 1)).chunk(2, -1)
-    return torch.sigmoid(-logits) * ones - torch.sigmoid(logits) * zeros
+    ones, zeros = ops.bit_sums(table.flatten(0, -2), slope.flatten(0, -2))
+    off, on = chances.unbind(-1)
+    return off * ones.view(off.shape) - on * zeros.view(on.shape)
 
 
 class _Probabilities(torch.autograd.Function):
@@ -98,14 +105,15 @@ class _Probabilities(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor) -> Tensor:
-        ctx.save_for_backward(logits)
-        return _table(logits)
+        chances = _chances(logits)
+        ctx.save_for_backward(logits, chances)
+        return _table(chances[None])[0]
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (logits,) = ctx.saved_tensors
         with torch.autocast(slope.device.type, enabled=False):
-            return _through_table(logits, _table(logits), slope)
+            chances = _again(*ctx.saved_tensors)[None]
+            return _through_table(chances, _table(chances), slope[None])[0]
 
 
 def code_probabilities(logits: Tensor) -> Tensor:
@@ -125,43 +133,43 @@ class _CodeMass(torch.autograd.Function):
     """AᵀB by blocks of rows, A and B the tables of either half of the bits; backward makes them anew."""
 
     @staticmethod
-    def _blocks(logits_HNd: Tensor) -> tuple[int, list[slice]]:
+    def _blocks(chances_HNd2: Tensor) -> tuple[int, list[slice]]:
         """The bits of the first half, and slices of rows."""
-        H, N, d = logits_HNd.shape
+        H, N, d, _ = chances_HNd2.shape
         step = max(16, VALUES_PER_BLOCK // (H * 2 ** (d - d // 2)))
         return d // 2, [slice(start, start + step) for start in range(0, N, step)]
 
     @staticmethod
     def forward(ctx: Any, logits_HNd: Tensor, weight_N: Tensor) -> Tensor:
         H, _, d = logits_HNd.shape
-        half, blocks = _CodeMass._blocks(logits_HNd)
-        mass = logits_HNd.new_zeros(H, 2**half, 2 ** (d - half))
-        with torch.autocast(mass.device.type, enabled=False):
+        with torch.autocast(logits_HNd.device.type, enabled=False):
+            chances_HNd2 = _chances(logits_HNd)
+            half, blocks = _CodeMass._blocks(chances_HNd2)
+            mass = logits_HNd.new_zeros(H, 2**half, 2 ** (d - half))
             for rows in blocks:
-                first = _table(logits_HNd[:, rows, :half]) * weight_N[rows, None]
-                second = _table(logits_HNd[:, rows, half:])
-                mass.baddbmm_(first.mT, second)
+                chances = chances_HNd2[:, rows]
+                mass.baddbmm_(_table(chances[..., :half, :]).mT, _table(chances[..., half:, :], weight_N[rows]))
         mass_HK = mass.flatten(1)
-        ctx.save_for_backward(logits_HNd, weight_N, mass_HK)
+        ctx.save_for_backward(logits_HNd, chances_HNd2, weight_N, mass_HK)
         return mass_HK
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        logits_HNd, weight_N, mass_HK = ctx.saved_tensors
+        logits_HNd, chances_HNd2, weight_N, mass_HK = ctx.saved_tensors
+        chances_HNd2 = _again(logits_HNd, chances_HNd2)
         H, _, d = logits_HNd.shape
-        half, blocks = _CodeMass._blocks(logits_HNd)
+        half, blocks = _CodeMass._blocks(chances_HNd2)
         # A slope shared by all codes moves nothing; without the one shared by those in use, differences round less.
         shared = (grad * mass_HK).sum(1, keepdim=True) / mass_HK.sum(1, keepdim=True).clamp(min=1)
         slope = (grad - shared).reshape(H, 2**half, 2 ** (d - half))
         out = torch.empty_like(logits_HNd)
         with torch.autocast(grad.device.type, enabled=False):
             for rows in blocks:
-                logits = logits_HNd[:, rows]
-                first = _table(logits[..., :half]) * weight_N[rows, None]
-                second = _table(logits[..., half:])
+                upper, lower = chances_HNd2[:, rows, :half], chances_HNd2[:, rows, half:]
+                first, second = _table(upper), _table(lower, weight_N[rows])
                 if half:
-                    out[:, rows, :half] = _through_table(logits[..., :half], first, second @ slope.mT)
-                out[:, rows, half:] = _through_table(logits[..., half:], second, first @ slope)
+                    out[:, rows, :half] = _through_table(upper, first, second @ slope.mT)
+                out[:, rows, half:] = _through_table(lower, second, first @ slope)
         return out, None
 
 

@@ -7,7 +7,7 @@ gives the number in [−1, 1] that stands for a position. Level counts are (D,) 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -110,22 +110,48 @@ def level_values(positions: Tensor, levels: Tensor, *, symmetric: bool = False) 
     return (positions - middle_D) / middle_D
 
 
+class LevelGrid(NamedTuple):
+    """What snapping to levels needs to know of each coordinate, (D,) each. A number x is squashed to
+    t = tanh(x + shift), which is position t·reach + half, a level in [0, top], whose value is (level − middle)/middle
+    and which counts ``basis`` (int64) in the index; ``slope`` is that of the value by t.
+    """
+
+    shift: Tensor
+    reach: Tensor
+    half: Tensor
+    top: Tensor
+    middle: Tensor
+    basis: Tensor
+    slope: Tensor
+
+
+def level_grid(levels_D: Tensor, dtype: torch.dtype, symmetric: bool) -> LevelGrid:
+    """The grid of so many levels, for numbers of ``dtype``."""
+    offset_D, reach_D, half_D = _squashing(levels_D, dtype, symmetric)
+    middle_D, top_D = _middle(levels_D, dtype, symmetric), (levels_D - 1).to(dtype)
+    basis_D = levels_D.cumprod(0) // levels_D
+    return LevelGrid(offset_D.atanh(), reach_D, half_D, top_D, middle_D, basis_D, reach_D / middle_D)
+
+
 class _Snap(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x_ND: Tensor, levels_D: Tensor, symmetric: bool) -> tuple[Tensor, Tensor]:
-        offset_D, reach_D, half_D = _squashing(levels_D, x_ND.dtype, symmetric)
-        middle_D, top_D = _middle(levels_D, x_ND.dtype, symmetric), (levels_D - 1).to(x_ND.dtype)
-        basis_D = levels_D.cumprod(0) // levels_D
-        grid = (offset_D.atanh(), reach_D, half_D, top_D, middle_D, basis_D)
-        values, indices, squashed = ops.snap_levels(x_ND, *grid)
-        ctx.save_for_backward(squashed, reach_D / middle_D)
+    def forward(ctx: Any, x_ND: Tensor, *grid: Tensor) -> tuple[Tensor, Tensor]:
+        *numbers, slope_D = grid
+        values, indices, squashed = ops.snap_levels(x_ND, *numbers)
+        ctx.save_for_backward(squashed, slope_D)
         ctx.mark_non_differentiable(indices)
         return values, indices
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return ops.unsquash(grad, *ctx.saved_tensors), None, None
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return ops.unsquash(grad, *ctx.saved_tensors), *[None] * len(LevelGrid._fields)
+
+
+def snap_to_grid(x: Tensor, grid: LevelGrid) -> tuple[Tensor, Tensor]:
+    """``snap_to_levels`` of coordinates (..., D) on a grid at hand."""
+    values, indices = _Snap.apply(x.reshape(-1, x.shape[-1]), *grid)  # pyright: ignore[reportGeneralTypeIssues]
+    return values.reshape(x.shape), indices.reshape(x.shape[:-1])
 
 
 def snap_to_levels(x: Tensor, levels: Tensor, *, symmetric: bool = False) -> tuple[Tensor, Tensor]:
@@ -145,8 +171,7 @@ def snap_to_levels(x: Tensor, levels: Tensor, *, symmetric: bool = False) -> tup
         ([[-1.0, -1.0], [0.0, 0.0], [0.75, 1.0]], [0, 20, 39])
     """
     _check("x", check_float("x", x), levels)
-    values, indices = _Snap.apply(x.reshape(-1, x.shape[-1]), levels, symmetric)  # pyright: ignore[reportGeneralTypeIssues]
-    return values.reshape(x.shape), indices.reshape(x.shape[:-1])
+    return snap_to_grid(x, level_grid(levels, x.dtype, symmetric))
 
 
 def dither(positions: Tensor, levels: Tensor, noise: float, skip: float = 0.0, samples: int | None = None) -> Tensor:

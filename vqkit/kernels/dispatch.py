@@ -43,7 +43,7 @@ class Backend:
 
 OPS = (
     *("nearest", "nearest_index", "code_sums", "residual_chain"),
-    *("finite_rows", "pull", "turned_back", "snap_levels", "unsquash"),
+    *("finite_rows", "pull", "turned_back", "snap_levels", "unsquash", "bit_table", "bit_sums"),
 )
 
 

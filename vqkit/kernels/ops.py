@@ -57,6 +57,12 @@ def _direct(op: str, tensor: Tensor) -> Callable[..., Any]:
     return choose(op, tensor).function if plain(tensor) else getattr(reference, op)
 
 
+def _unless_differentiated(op: str, *tensors: Tensor) -> Callable[..., Any]:
+    """``_direct``, but the reference where it is differentiated."""
+    followed = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    return getattr(reference, op) if followed else _direct(op, tensors[0])
+
+
 def finite_rows(x_ND: Tensor) -> Tensor:
     """Whether a row holds neither NaN nor inf: (N,) bool."""
     return _direct("finite_rows", x_ND)(x_ND)
@@ -82,6 +88,16 @@ def snap_levels(x_ND: Tensor, *grid_D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def unsquash(g_ND: Tensor, squashed_ND: Tensor, slope_D: Tensor) -> Tensor:
     """The gradient through tanh and a slope; not differentiable in eager code."""
     return _direct("unsquash", g_ND)(g_ND, squashed_ND, slope_D)
+
+
+def bit_table(bits_Nk2: Tensor, least: float) -> Tensor:
+    """Products over the bits of every code (N, 2^k), cut off below ``least``."""
+    return _unless_differentiated("bit_table", bits_Nk2)(bits_Nk2, least)
+
+
+def bit_sums(table_NK: Tensor, slope_NK: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums of table·slope over the codes whose bit is one, and over those where it is zero: (N, k) each."""
+    return _unless_differentiated("bit_sums", table_NK, slope_NK)(table_NK, slope_NK)
 
 
 # --- custom ops -----------------------------------------------------------------------------------------------------

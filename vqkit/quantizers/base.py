@@ -17,7 +17,7 @@ from vqkit.codebook import Codebook, codebook_warmup
 from vqkit.codebook.recompute import within_backward
 from vqkit.codebook.window import UsageWindow
 from vqkit.errors import ArgumentError, bad_type
-from vqkit.functional.counted import all_known, zero_unless
+from vqkit.functional.counted import none_known, zero_unless
 from vqkit.functional.lookup import check_code_range
 from vqkit.kernels import ops
 from vqkit.layout import Layout, layout_of_indices, rows_that_count, to_rows
@@ -261,7 +261,7 @@ class Quantizer(nn.Module):
 
     @torch.no_grad()
     def _count_skipped(self, skipped: Tensor) -> None:
-        if all_known(~skipped):
+        if none_known(skipped):
             return
         self.skipped_rows.add_(skipped.sum())
         # On a CPU the count can be read without a synchronisation; elsewhere it waits in ``skipped_rows``.

@@ -11,7 +11,8 @@ from vqkit import functional
 from vqkit.codebook.precision import Float32State
 from vqkit.errors import ArgumentError, bad_type, bad_value
 from vqkit.functional.counted import zero_unless
-from vqkit.functional.scalar import check_grid
+from vqkit.functional.scalar import LevelGrid, check_grid, level_grid, snap_to_grid
+from vqkit.kernels.ops import plain
 from vqkit.quantizers.base import Step
 from vqkit.quantizers.config import registered
 from vqkit.quantizers.dither import Dither
@@ -148,6 +149,7 @@ class FSQ(LevelQuantizer):
         self.symmetric, self.clamp = preserve_symmetry, bound_hard_clamp
         self.dither, self.return_indices = _dither(dither, noise_dropout), return_indices
         self.straight = bound_hard_clamp and not self.projections.projects
+        self._kept: LevelGrid | None = None
 
     def forward(
         self,
@@ -207,7 +209,7 @@ class FSQ(LevelQuantizer):
 
     def _snapped(self, rows: Tensor, coordinates: Tensor, valid: Tensor, frozen: bool | None) -> Step:
         """``step`` as it mostly goes: squashed by tanh and rounded, in one pass."""
-        code, found = functional.snap_to_levels(coordinates, self.level_counts, symmetric=self.symmetric)
+        code, found = snap_to_grid(coordinates, self._grid(coordinates))
         indices = zero_unless(valid, found, -1)
         if not frozen:
             self._count_codes(indices)
@@ -217,16 +219,26 @@ class FSQ(LevelQuantizer):
             if again is rows:
                 return self._leave(code.float())
             entered = self._enter(again, valid, count=False)[0]
-            path, _ = functional.snap_to_levels(entered, self.level_counts, symmetric=self.symmetric)
+            path, _ = snap_to_grid(entered, self._grid(entered))
             return self._straight(path, code.float())
 
         return Step(left, indices, left.new_zeros((), dtype=torch.float32), valid, through)
+
+    def _grid(self, coordinates: Tensor) -> LevelGrid:
+        """The grid on their device, in their dtype; in eager code the last one is kept."""
+        counts, dtype = self.level_counts, coordinates.dtype
+        if not plain(coordinates) or not plain(counts):
+            return level_grid(counts, dtype, self.symmetric)
+        if self._kept is None or (self._kept.half.dtype, self._kept.half.device) != (dtype, counts.device):
+            with torch.inference_mode(False):  # its tensors could not be saved for a backward later on
+                self._kept = level_grid(counts, dtype, self.symmetric)
+        return self._kept
 
     def encode_rows(self, rows: Tensor, valid: Tensor) -> Tensor:
         if self.clamp:
             return super().encode_rows(rows, valid)
         coordinates, valid = self._enter(rows, valid, count=False)
-        found = functional.snap_to_levels(coordinates, self.level_counts, symmetric=self.symmetric)[1]
+        found = snap_to_grid(coordinates, self._grid(coordinates))[1]
         return zero_unless(valid, found, -1)
 
     def entered(self, coordinates: Tensor) -> Tensor:

@@ -23,6 +23,8 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "vqkit_shift": (None, [_POINTER, _POINTER, _LONG, _LONG, _INT, _POINTER]),
     "vqkit_unsquash": (None, [_POINTER, _LONG, _POINTER, _POINTER, _LONG, _LONG, _INT, _POINTER]),
     "vqkit_snap_levels": (None, [*[_POINTER] * 6, _LONG, _LONG, _INT, _POINTER, _POINTER]),
+    "vqkit_bit_table": (None, [_POINTER, _LONG, _LONG, _FLOAT, _INT, _POINTER]),
+    "vqkit_bit_sums": (None, [_POINTER, _POINTER, _LONG, _LONG, _INT, _POINTER, _POINTER]),
     "vqkit_turned_back": (None, [_POINTER, _LONG, _POINTER, _POINTER, _LONG, _LONG, _INT, _POINTER]),
 }
 
