@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from vqkit.errors import bad_value
-from vqkit.functional.packing import check_level_counts
+from vqkit.functional.packing import check_level_counts, place_values
 from vqkit.kernels import ops
 from vqkit.shapes import check_float, check_indices, check_number, check_shape, check_tensor
 
@@ -115,8 +115,7 @@ class _Snap(torch.autograd.Function):
     def forward(ctx: Any, x_ND: Tensor, levels_D: Tensor, symmetric: bool) -> tuple[Tensor, Tensor]:
         offset_D, reach_D, half_D = _squashing(levels_D, x_ND.dtype, symmetric)
         middle_D, top_D = _middle(levels_D, x_ND.dtype, symmetric), (levels_D - 1).to(x_ND.dtype)
-        basis_D = levels_D.cumprod(0) // levels_D
-        grid = (offset_D.atanh(), reach_D, half_D, top_D, middle_D, basis_D)
+        grid = (offset_D.atanh(), reach_D, half_D, top_D, middle_D, place_values(levels_D))
         values, indices, squashed = ops.snap_levels(x_ND, *grid)
         ctx.save_for_backward(squashed, reach_D / middle_D)
         ctx.mark_non_differentiable(indices)

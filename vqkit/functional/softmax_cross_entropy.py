@@ -18,7 +18,7 @@ from vqkit.functional.affinity import (
     no_gradients,
     wanted,
 )
-from vqkit.kernels.ops import exporting
+from vqkit.kernels.tracing import exporting
 
 
 @torch.library.custom_op(

@@ -21,7 +21,7 @@ from vqkit.functional.affinity import (
     wanted,
 )
 from vqkit.functional.nearest import METRICS
-from vqkit.kernels.ops import exporting
+from vqkit.kernels.tracing import exporting
 from vqkit.shapes import check_choice, check_float, check_number, check_shape, check_tensor
 
 

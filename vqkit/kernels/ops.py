@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from vqkit.kernels import portable, reference
 from vqkit.kernels.dispatch import choose
+from vqkit.kernels.tracing import exporting
 
 
 def plain(tensor: Tensor) -> bool:
@@ -22,11 +23,6 @@ def plain(tensor: Tensor) -> bool:
     if torch.compiler.is_compiling() or is_in_torch_dispatch_mode():
         return False
     return type(tensor) in (Tensor, torch.nn.Parameter)
-
-
-def exporting() -> bool:
-    """Whether ``torch.export`` is tracing, and traces plain operations: a program then runs where there is no vqkit."""
-    return torch.compiler.is_exporting() if hasattr(torch.compiler, "is_exporting") else False
 
 
 def nearest(x_HND: Tensor, codebook_HKD: Tensor, metric: str, topk: int, backend: str = "") -> tuple[Tensor, Tensor]:

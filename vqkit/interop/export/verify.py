@@ -75,12 +75,12 @@ class _Comparison:
         same_B = torch.ones(x.shape[0], dtype=torch.bool)
         for name, axis, ours, theirs in zip(names, self.part.output_axes, expected, got, strict=True):
             if name == "indices":
-                same_B = self._indices(x, ours.cpu().movedim(axis or 0, 0), theirs.movedim(axis or 0, 0))
+                same_B = self._indices(x, ours.movedim(axis or 0, 0), theirs.movedim(axis or 0, 0))
         for name, axis, ours, theirs in zip(names, self.part.output_axes, expected, got, strict=True):
-            if name == "indices" or (axis is None and not bool(same_B.all())):
-                continue
-            kept = (ours.cpu(), theirs) if axis is None else (ours.cpu()[same_B], theirs[same_B])
-            self._values(*kept)
+            if axis is not None:
+                ours, theirs = ours.movedim(axis, 0)[same_B], theirs.movedim(axis, 0)[same_B]
+            if name != "indices" and (axis is not None or bool(same_B.all())):
+                self._values(ours, theirs)
 
     def _indices(self, x: Tensor, ours: Tensor, theirs: Tensor) -> Tensor:
         """Which items have the same indices, (B,) bool; the others are near ties, or an error is raised."""
@@ -93,7 +93,7 @@ class _Comparison:
 
     def _near_tie(self, item: Tensor, ours: Tensor, theirs: Tensor) -> None:
         self.ties = self.ties or Ties(self.part.module)
-        width = self.ties.width(item.cpu(), ours, theirs)
+        width = self.ties.width(item, ours, theirs)
         if width is None:
             first = int((ours != theirs).flatten().nonzero()[0])
             pair = f"{int(ours.flatten()[first])} and {int(theirs.flatten()[first])}"

@@ -1,12 +1,14 @@
 """Exact nearest codes in operations that every runtime of an exported program has.
 
-Screening, as in ``reference.nearest``, but in float64: with u = 2⁻⁵³ the score s = x'·e' − ½|e'|² of a row and a code,
-both less the codebook's mean, is off by at most β_e = γ_{D+8} (|x'||e'| + ½|e'|²) + D·2⁻¹⁰²²; of directions it is x̂·ê.
+Screening, as in ``reference.nearest``, but in float64: with u = 2⁻⁵³ the score s = x'·e' − ½|e'|² = ½(|x'|² − d) of a
+row and a code, both less the codebook's mean, is off by at most γ_{D+8} (|x'||e'| + ½|e'|²) + D·2⁻¹⁰²²; of directions
+it is x̂·ê. A distance d measured from differences is off by at most γ_{D+2} d, and d ≤ (|x'| + |e'|)². Together that is
+less than β_e = γ_{D+8} (|x'| + |e'|)² + D·2⁻¹⁰²² in a score, so that no code is left out which could measure least.
 A float32 product would need less, but runtimes are free to round it to TF32, which no bound survives.
 
 Verifying. The survivors are measured from differences in float64, by the formula of the reference. So an exported
 program can differ from eager code only where the float64 distances of two codes agree up to the order of their D terms,
-which each runtime is free to choose: |d − d'| ≤ 2γ_{D+1}·max(d, d'). Repeated codes have the same terms, and the lowest
+which each runtime is free to choose: |d − d'| ≤ 2γ_{D+2}·max(d, d'). Repeated codes have the same terms, and the lowest
 index wins.
 
 Memory is N times a block of codes, and a row's worth for every survivor.
@@ -19,6 +21,7 @@ from torch import Tensor
 
 from vqkit.kernels.reference.nearest import largest_product
 from vqkit.kernels.reference.unit import unit
+from vqkit.kernels.tracing import least
 
 CODES_PER_BLOCK = 4096
 UNIT_ROUNDOFF = 2.0**-53
@@ -50,9 +53,7 @@ def _of_one_table(x_ND: Tensor, codes_KD: Tensor, cosine: bool, topk: int) -> tu
     if topk == 1:
         index, distance = _closest(exact_ND, codes_KD, cosine)
     else:
-        # A stable sort: of equal distances the lowest code comes first.
-        ordered = _distances(exact_ND, codes_KD, cosine, topk).sort(dim=1, stable=True)
-        index, distance = ordered.indices[:, :topk], ordered.values[:, :topk]
+        distance, index = least(_distances(exact_ND, codes_KD, cosine, topk), topk)
     return torch.where(finite_N1, index, -1), torch.where(finite_N1, distance, torch.inf)
 
 
@@ -94,7 +95,8 @@ def _survivors(x_ND: Tensor, codes_KD: Tensor, cosine: bool, topk: int) -> Tenso
     half_K = torch.zeros_like(e_KD[:, 0]) if cosine else e_KD.square().sum(1) / 2
     scores_NK = x_ND @ e_KD.t() - half_K
     reach_K, length_N1 = e_KD.square().sum(1).sqrt(), x_ND.square().sum(1, keepdim=True).sqrt()
-    slack_NK = gamma * (length_N1 * reach_K + half_K) + D * torch.finfo(torch.float64).tiny
+    farthest_NK = length_N1 + reach_K
+    slack_NK = gamma * farthest_NK * farthest_NK + D * torch.finfo(torch.float64).tiny
     lower_NK = scores_NK - slack_NK
     best_N1 = lower_NK.amax(1, keepdim=True) if topk == 1 else lower_NK.topk(topk, 1).values[:, -1:]
     keep_NK = ~(scores_NK + slack_NK < best_N1)
