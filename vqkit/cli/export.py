@@ -19,6 +19,7 @@ def export(
     model: Annotated[str, typer.Argument(help=MODEL_HELP)],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     form: Annotated[str, typer.Option("--format", help="onnx, pt2 (torch.export) or both.")] = "both",
+    part: Annotated[list[str] | None, typer.Option(help="encode, decode or forward; all by default.")] = None,
     data: Annotated[str | None, typer.Option(help=DATA_HELP)] = None,
     split: Annotated[str, typer.Option(help="The images to verify with: train, valid or test.")] = "valid",
     n: Annotated[int, typer.Option("--n", help="How many of them, at most.")] = 10_000,
@@ -31,14 +32,17 @@ def export(
     """
     from vqkit.cli.trained import images_for, load_model, table
     from vqkit.interop import export_folder
+    from vqkit.interop.export.parts import PARTS
     from vqkit.shapes import check_choice, check_int
 
     check_choice("--format", form, list(FORMATS))
+    for name in part or []:
+        check_choice("--part", name, PARTS)
     check_int("--n", n)
     check_int("--batch-size", batch_size)
     vqvae = load_model(model, "cpu")
     batches = batches_of(images_for(vqvae, model, data, split), n, batch_size)
-    manifest = export_folder(vqvae, out, batches, formats=FORMATS[form], overwrite=overwrite)
+    manifest = export_folder(vqvae, out, batches, formats=FORMATS[form], parts=part or None, overwrite=overwrite)
     typer.echo(table([*findings(manifest), ("folder", str(out))]))
 
 

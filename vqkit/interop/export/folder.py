@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from vqkit.errors import DataError, ExportError, bad_value
 from vqkit.interop.export.onnx import check_packages, load_onnx, write_onnx
-from vqkit.interop.export.parts import Part, Signature, check_example, check_module, parts_of
+from vqkit.interop.export.parts import PARTS, Part, Signature, check_example, check_module, parts_of
 from vqkit.interop.export.program import trace
 from vqkit.interop.export.verify import Agreement, Run, compare
 from vqkit.models.files import write_text
@@ -34,6 +34,7 @@ def export_folder(
     batches: Iterable[Tensor],
     *,
     formats: Sequence[str] = FORMATS,
+    parts: Sequence[str] | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Write ``encode``, ``decode`` and the forward of a quantizer or an autoencoder, and verify them by running them.
@@ -46,7 +47,8 @@ def export_folder(
         module: in eval mode, on the CPU.
         folder: where to: a new or empty folder.
         batches: real inputs of ``encode``, of sizes as they come; the first is the example that is traced.
-        formats: ``"onnx"``, ``"pt2"`` or both. overwrite: replace a folder that this function wrote.
+        formats: ``"onnx"``, ``"pt2"`` or both. parts: ``"encode"``, ``"decode"``, ``"forward"``; by default all that
+            the module has. overwrite: replace a folder that this function wrote.
 
     Returns:
         The manifest.
@@ -66,10 +68,9 @@ def export_folder(
         >>> list(found["parts"]), found["parts"]["encode"]["verified"]["pt2"]["differing"]
         (['encode', 'decode', 'forward'], 0)
     """
-    for form in formats:
-        check_choice("formats", form, FORMATS)
-    if not formats or isinstance(formats, str):
-        raise bad_value("formats", f"some of {', '.join(FORMATS)}", repr(formats))
+    _check_some("formats", formats, FORMATS)
+    if parts is not None:
+        _check_some("parts", parts, PARTS)
     if "onnx" in formats:
         check_packages()
     check_module(module)
@@ -80,7 +81,7 @@ def export_folder(
     target = Path(folder)
     _check_free(target, overwrite)
     with _in_place_of(target) as staging:
-        named = parts_of(module, example)
+        named = parts_of(module, example) if parts is None else parts
         made = {name: _write(Part(module, name, example), example, staging, formats) for name in named}
         manifest = _about(module, formats) | {"parts": made}
         for name, found in verify_folder(staging, module, given, manifest).items():
@@ -149,6 +150,13 @@ def load_program(file: str | Path) -> Run:
 
 
 LOADERS: dict[str, Callable[[Path], Run]] = {"onnx": load_onnx, "pt2": load_program}
+
+
+def _check_some(argument: str, given: Sequence[str], known: Sequence[str]) -> None:
+    if isinstance(given, str) or not given:
+        raise bad_value(argument, f"a list of some of {', '.join(known)}", repr(given))
+    for name in given:
+        check_choice(argument, name, known)
 
 
 # --- the files and the manifest -------------------------------------------------------------------------------------

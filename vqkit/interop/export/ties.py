@@ -54,7 +54,7 @@ class Ties:
         scale, left, widest = exact.abs().amax(), list(choices), None
         for halvings in reversed(range(WIDTHS)):
             width = self.bound / 2**halvings
-            found = self.exact.encode(exact + width * scale * moves).movedim(self.axis, 0).flatten(1)
+            found = self.exact.encode(exact + width * scale * moves).movedim(self.axis, 0).reshape(TRIES, -1)
             remaining = [choice for choice in left if not (found == choice.flatten()).all(1).any()]
             widest = width if len(remaining) < len(left) else widest
             left = remaining
