@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
@@ -113,7 +114,7 @@ def test_an_example_of_one_item_leaves_the_batch_open():
     assert torch.equal(program(rows())[0], table().encode(rows()))
 
 
-def test_masked_rows_are_exported_by_torch_alone():
+def test_masked_rows_are_exported_by_torch_alone(tmp_path: Path):
     class Masked(nn.Module):
         def __init__(self):
             super().__init__()
@@ -124,10 +125,27 @@ def test_masked_rows_are_exported_by_torch_alone():
 
     batch = torch.export.Dim("batch")
     mask = rows().sum(1) > 0
-    program = torch.export.export(Masked(), (rows(), mask), dynamic_shapes=({0: batch}, {0: batch})).module()
-    found = program(rows()[:7], mask[:7])
-    assert torch.equal(found, table().encode(rows()[:7], mask=mask[:7]))
-    assert (found == -1).any()
+    program = torch.export.export(Masked(), (rows(), mask), dynamic_shapes=({0: batch}, {0: batch}))
+    expected = table().encode(rows()[:7], mask=mask[:7])
+    assert (expected == -1).any()
+    assert torch.equal(program.module()(rows()[:7], mask[:7]), expected)
+    with onnx.quiet():
+        torch.onnx.export(program, input_names=["x", "mask"], verbose=False).save(tmp_path / "masked.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "masked.onnx")
+    (found,) = session.run(None, {"x": rows()[:7].numpy(), "mask": mask[:7].numpy()})
+    assert torch.equal(torch.from_numpy(found), expected)
+
+
+def test_half_precision(tmp_path: Path):
+    for dtype in (torch.float16, torch.bfloat16):
+        run = export_program(table(codebook_dim=3).to(dtype), rows().to(dtype), "encode").module()
+        assert torch.equal(run(rows().to(dtype))[0], table(codebook_dim=3).to(dtype).encode(rows().to(dtype)))
+    half = table(codebook_dim=3).half()
+    found = export_folder(half, tmp_path / "it", [rows().half()], formats=["onnx"], parts=["forward"])
+    assert found["parts"]["forward"]["verified"]["onnx"]["items"] == 50
+    with pytest.raises(ExportError, match=r"encode\.onnx: ONNX Runtime cannot load it"):
+        export_folder(table().bfloat16(), tmp_path / "no", [rows().bfloat16()], formats=["onnx"], parts=["encode"])
+    assert [path.name for path in tmp_path.iterdir()] == ["it"]
 
 
 def test_indices_alone_have_no_decode(tmp_path: Path):
@@ -145,6 +163,10 @@ def test_indices_alone_have_no_decode(tmp_path: Path):
     [
         ({"module": nn.Linear(2, 2)}, "module: expected a quantizer or an autoencoder"),
         ({"module": table().train()}, "module: expected one in eval mode, all its parts too"),
+        (
+            {"module": table().to("meta")},
+            "module: expected one on the CPU, where files are verified, got it on meta",
+        ),
         ({"batches": []}, "batches: expected at least one batch"),
         ({"batches": [rows(0)]}, "example: expected a batch of at least one item"),
         ({"formats": ["pb"]}, "formats: expected one of 'onnx', 'pt2', got 'pb'"),

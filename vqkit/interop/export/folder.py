@@ -73,7 +73,9 @@ def export_folder(
         _check_some("parts", parts, PARTS)
     if "onnx" in formats:
         check_packages()
-    check_module(module)
+    devices = {str(tensor.device) for tensor in [*check_module(module).parameters(), *module.buffers()]}
+    if devices - {"cpu"}:
+        raise bad_value("module", "one on the CPU, where files are verified", f"it on {', '.join(sorted(devices))}")
     given = list(batches)
     if not given:
         raise bad_value("batches", "at least one batch, to trace and to verify with", "none")

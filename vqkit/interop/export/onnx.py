@@ -72,7 +72,7 @@ def write_onnx(program: ExportedProgram, part: Part, file: Path) -> int:
     axes = ({part.batch_axis: "batch"},)
     named = f"{type(part.module).__name__}.{part.name}"
     try:
-        with _quiet():
+        with quiet():
             converted: Any = torch.onnx.export(
                 program, input_names=[part.input], output_names=list(part.outputs), dynamic_shapes=axes, verbose=False
             )
@@ -109,7 +109,7 @@ def _bytes(program: ExportedProgram) -> int:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without what torch's exporter says of its own affairs: packages that it misses, and what it will rename."""
     log = logging.getLogger("torch.onnx")
     level = log.level

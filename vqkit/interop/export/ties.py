@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd)
 AROUND = 8  # roundings that no layer counts: squashing, a norm, the residual's subtractions
+LARGEST = 1 / 64  # where so many terms of half precision meet that the bound says nothing
 TRIES = 64  # moved copies of an item at each width
 WIDTHS = 32  # from that of the bound downwards, each half of the one before
 
@@ -18,13 +19,13 @@ WIDTHS = 32  # from that of the bound downwards, each half of the one before
 def rounding_bound(module: nn.Module) -> float:
     """γ_n = nu / (1 − nu), u = 2⁻²⁴: how far float32 may put what comes out of a chain of inner products, relative to
     the sum of their terms' magnitudes (Higham, Accuracy and Stability of Numerical Algorithms, §3.1); n is the number
-    of terms along the chain, all layers of the module taken for one.
+    of terms along the chain, all layers of the module taken for one. Layers of another dtype count with its u.
     """
-    terms = AROUND
+    rounded = AROUND * 2.0**-24
     for layer in module.modules():
         if isinstance(layer, WEIGHTED):
-            terms += math.prod(layer.weight.shape[1:]) + 1
-    return terms * 2.0**-24 / (1 - terms * 2.0**-24)
+            rounded += (math.prod(layer.weight.shape[1:]) + 1) * torch.finfo(layer.weight.dtype).eps / 2
+    return min(rounded / (1 - rounded), LARGEST) if rounded < 1 else LARGEST
 
 
 class Ties:
