@@ -85,6 +85,7 @@ def test_files_stay_small():
 
 def test_importing_vqkit_loads_no_extra():
     extras = ["PIL", "matplotlib", "sklearn", "accelerate", "tensorboard", "torchmetrics", "tqdm", "typer", "datasets"]
+    extras += ["onnx", "onnxruntime", "onnxscript"]
     program = "import sys, torch; before = set(sys.modules); import vqkit; new = set(sys.modules) - before\n"
     program += f"print([m for m in {extras} if m in new], torch.cuda.is_initialized())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -68,6 +68,14 @@ def linear_affinity(
     return Affinity(x_ND, table_KD, bias_K, torch.zeros_like(table_KD[0]), scale_N, False)
 
 
+def every_score(scores: Affinity) -> Tensor:
+    """The scores (N, K) float64 as one tensor, in plain operations: for export, which knows no blocks."""
+    u_ND = scores.rows.double()
+    u_ND = (unit(u_ND) if scores.unit else u_ND) - scores.centre
+    score_NK = u_ND @ scores.table.t() + scores.bias
+    return score_NK if scores.scale is None else score_NK * scores.scale[:, None]
+
+
 def exponentials_(log_NK: Tensor, out_NK: Tensor | None = None) -> Tensor:
     """exp, in place or in the first rows of ``out``; zero up to e^``LEAST``, where also the logarithms are clamped."""
     log_NK.clamp_(min=LEAST)

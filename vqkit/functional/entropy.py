@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vqkit.errors import bad_type, bad_value
 from vqkit.kernels import ops
+from vqkit.kernels.tracing import blocks
 from vqkit.shapes import check_float, check_number, check_shape, check_tensor
 
 TABLE_BITS = 24
@@ -136,8 +137,7 @@ class _CodeMass(torch.autograd.Function):
     def _blocks(chances_HNd2: Tensor) -> tuple[int, list[slice]]:
         """The bits of the first half, and slices of rows."""
         H, N, d, _ = chances_HNd2.shape
-        step = max(16, VALUES_PER_BLOCK // (H * 2 ** (d - d // 2)))
-        return d // 2, [slice(start, start + step) for start in range(0, N, step)]
+        return d // 2, blocks(N, max(16, VALUES_PER_BLOCK // (H * 2 ** (d - d // 2))))
 
     @staticmethod
     def forward(ctx: Any, logits_HNd: Tensor, weight_N: Tensor) -> Tensor:

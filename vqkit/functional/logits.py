@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vqkit.kernels.reference.unit import unit
+from vqkit.kernels.tracing import exporting
 
 SCORES_PER_BLOCK = 2**17
 """A megabyte of float64, and two of float32 halves: what a core's cache holds."""
@@ -38,6 +39,9 @@ def rows_per_block(codes: int, like: Tensor | None = None) -> int:
 
 def row_blocks(rows: int, codes: int, like: Tensor | None = None) -> Iterator[slice]:
     """Slices of rows, each a block."""
+    if exporting():  # the number of rows is open
+        yield slice(0, rows)
+        return
     step = rows_per_block(codes, like)
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))

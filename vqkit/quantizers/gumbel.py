@@ -16,6 +16,7 @@ from vqkit.functional.logits import row_blocks
 from vqkit.functional.lookup import take
 from vqkit.functional.relaxed import mixtures, one_hot_straight_through
 from vqkit.functional.softmax_entropy import softmax_entropies
+from vqkit.kernels.tracing import exporting
 from vqkit.quantizers.annealing import Annealing, Schedule
 from vqkit.quantizers.base import Quantizer, Step
 from vqkit.quantizers.config import registered
@@ -179,7 +180,7 @@ class GumbelQuantize(Quantizer):
 
     def _choose(self, x_ND: Tensor, codes_GKD: Tensor, chosen_NG: Tensor, draw: bool) -> tuple[Tensor, Tensor]:
         """The output (N, dim) with its gradient, and the codes (N, G) drawn for it, or those ``chosen``."""
-        if not (self.training or torch.is_grad_enabled()):
+        if not self.training and (exporting() or not torch.is_grad_enabled()):
             return self._looked_up(codes_GKD, chosen_NG).to(x_ND.dtype), chosen_NG
         values, indices, tau = [], [], self.temperature
         hard, noise = self.hard or not self.training, self.training and draw
