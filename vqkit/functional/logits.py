@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from vqkit.kernels.reference.unit import unit
-from vqkit.kernels.tracing import exporting
 
 SCORES_PER_BLOCK = 2**17
 """A megabyte of float64, and two of float32 halves: what a core's cache holds."""
@@ -39,7 +38,7 @@ def rows_per_block(codes: int, like: Tensor | None = None) -> int:
 
 def row_blocks(rows: int, codes: int, like: Tensor | None = None) -> Iterator[slice]:
     """Slices of rows, each a block."""
-    if exporting():  # the number of rows is open
+    if torch.compiler.is_compiling():  # the number of rows is open
         yield slice(0, rows)
         return
     step = rows_per_block(codes, like)

@@ -1,4 +1,4 @@
-"""Whether a program is being traced for export, and what ONNX needs said otherwise: blocks, order, sums of ints."""
+"""Whether a program is being traced, and what a trace needs said otherwise: blocks, order, sums of ints."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def exporting() -> bool:
 
 
 def blocks(rows: int, step: int) -> list[slice]:
-    """Slices of ``rows`` rows, ``step`` in each, and one at least; exported, one of all rows, whose number is open.
+    """Slices of ``rows`` rows, ``step`` in each, and one at least; traced, one of all rows, whose number is open.
 
     >>> blocks(5, 3)
     [slice(0, 3, None), slice(3, 6, None)]
     """
-    if exporting():
+    if torch.compiler.is_compiling():
         return [slice(None)]
     return [slice(start, start + step) for start in range(0, max(1, rows), step)]
 

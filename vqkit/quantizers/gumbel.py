@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqkit.codebook import Codebook, Gradient
 from vqkit.codebook.init import Init
 from vqkit.errors import ArgumentError, bad_value
 from vqkit.functional.affinity import linear_affinity
-from vqkit.functional.logits import row_blocks
+from vqkit.functional.likeliest import likeliest
 from vqkit.functional.lookup import take
 from vqkit.functional.relaxed import mixtures, one_hot_straight_through
 from vqkit.functional.softmax_entropy import softmax_entropies
@@ -143,13 +142,8 @@ class GumbelQuantize(Quantizer):
 
     def encode_rows(self, rows: Tensor, valid: Tensor) -> Tensor:
         """The most probable codes."""
-        x_ND, found = self._prepared(rows).detach(), []
-        for W_KD, b_K in self._classifiers(x_ND.dtype):
-            parts = [torch.empty(0, dtype=torch.int64, device=x_ND.device)]
-            for part in row_blocks(x_ND.shape[0], self.codebook_size):
-                scores_NK = _scores(x_ND[part], W_KD.detach(), b_K.detach())
-                parts.append(torch.where(scores_NK.isfinite().all(1), scores_NK.argmax(1), -1))
-            found.append(torch.cat(parts))
+        x_ND = self._prepared(rows).detach()
+        found = [likeliest(x_ND, W_KD.detach(), b_K.detach()) for W_KD, b_K in self._classifiers(x_ND.dtype)]
         found_NG = torch.stack(found, 1)
         return torch.where((valid & (found_NG >= 0).all(1))[:, None], found_NG, -1)
 
@@ -209,9 +203,3 @@ class GumbelQuantize(Quantizer):
         self._count_codes(counted)
         if not (more or self.book.accumulating):
             self.annealing.advance_()
-
-
-def _scores(x_ND: Tensor, W_KD: Tensor, b_K: Tensor) -> Tensor:
-    """Wx + b (N, K) float32."""
-    with torch.autocast(x_ND.device.type, enabled=False):
-        return F.linear(x_ND, W_KD, b_K).float()
