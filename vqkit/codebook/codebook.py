@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vqkit import distributed
 from vqkit.codebook.affine import Affine, AffineMap
+from vqkit.codebook.in_place import InPlace, InPlaceOptimizer
 from vqkit.codebook.init import Init, Uniform
 from vqkit.codebook.lesson import Lesson
 from vqkit.codebook.precision import Float32State
@@ -17,7 +18,7 @@ from vqkit.codebook.recompute import within_backward
 from vqkit.codebook.revive import ReplaceRare, Revive
 from vqkit.codebook.shard import SharedVectors, whole
 from vqkit.codebook.stats import NONE, BatchStats, random_rows, row_positions
-from vqkit.codebook.update import EMA, Fixed, InPlace, InPlaceOptimizer, Update, Weight
+from vqkit.codebook.update import EMA, Fixed, Update, Weight
 from vqkit.codebook.window import UsageWindow
 from vqkit.errors import ArgumentError, bad_type, bad_value
 from vqkit.functional.kmeans import MEANS

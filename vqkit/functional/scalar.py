@@ -66,7 +66,7 @@ def _squashing(levels_D: Tensor, dtype: torch.dtype, symmetric: bool) -> tuple[T
     """tanh of the shift s, r and (L−1)/2, of each coordinate."""
     half_D = (levels_D - 1).to(dtype) / 2
     if symmetric:
-        return torch.zeros_like(half_D), half_D, half_D
+        return torch.zeros_like(half_D), half_D.clone(), half_D  # compile wants each tensor passed once
     reach_D = half_D + (half_D * MARGIN).clamp(max=0.25)
     return torch.where(levels_D % 2 == 0, 0.5, 0.0).to(dtype) / reach_D, reach_D, half_D
 
