@@ -23,7 +23,7 @@ def closest_rows(codes_KD: Tensor, x_ND: Tensor, valid_N: Tensor) -> tuple[Tenso
     if x_ND.shape[0] == 0:
         return codes_KD.clone(), torch.full_like(codes_KD[:, 0], -torch.inf, dtype=torch.float64)
     # Rows that do not count become copies of one that does: they win only where it does.
-    stand_in_D = torch.where(valid_N.any(), x_ND[valid_N.long().argmax()], 0)
+    stand_in_D = torch.where(valid_N.any(), x_ND.index_select(0, valid_N.long().argmax()[None])[0], 0)
     counted_ND = torch.where(valid_N[:, None], x_ND, stand_in_D)
     indices, distances = search(codes_KD[None], counted_ND[None], "euclidean")
     index_K = indices[0, :, 0]
