@@ -26,6 +26,13 @@ from vqkit.models import ConvVQVAE, ConvVQVAEConfig
 PT2 = ["pt2"]
 
 
+class Tuples(FSQ):
+    """Returns what has no names."""
+
+    def forward(self, x, **_):
+        return tuple(super().forward(x))
+
+
 def table(**options) -> VectorQuantize:
     torch.manual_seed(0)
     return VectorQuantize(6, 16, update=Fixed(), revive=None, **options).eval()
@@ -162,6 +169,10 @@ def test_indices_alone_have_no_decode(tmp_path: Path):
     ("arguments", "says"),
     [
         ({"module": nn.Linear(2, 2)}, "module: expected a quantizer or an autoencoder"),
+        (
+            {"module": Tuples([5, 5]).eval(), "batches": [torch.ones(3, 2)]},
+            "module: expected one whose forward returns",
+        ),
         ({"module": table().train()}, "module: expected one in eval mode, all its parts too"),
         (
             {"module": table().to("meta")},
@@ -279,6 +290,23 @@ def test_an_interrupted_overwrite_keeps_the_old_folder(tmp_path: Path, monkeypat
     with pytest.raises(KeyboardInterrupt):
         export_folder(table(), tmp_path / "it", [rows()], formats=PT2, overwrite=True)
     assert (tmp_path / "it" / "manifest.json").read_text() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["it"]
+
+
+def test_a_folder_that_cannot_be_renamed_keeps_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    words = {"formats": PT2, "parts": ["encode"]}
+    export_folder(table(), tmp_path / "it", [rows()], **words)
+    rename = Path.rename
+
+    def fails(self: Path, target: Path) -> Path:
+        if self.suffix == ".tmp":
+            raise OSError("no")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(OSError, match="no"):
+        export_folder(table(), tmp_path / "it", [rows()], **words, overwrite=True)
+    assert read_manifest(tmp_path / "it")["module"] == "VectorQuantize"
     assert [path.name for path in tmp_path.iterdir()] == ["it"]
 
 
