@@ -246,7 +246,7 @@ def test_other_values_are_seen(tmp_path: Path):
     export_folder(table(), tmp_path / "it", [rows()], formats=PT2, parts=["decode"])
     other = table()
     other.codebook = other.codebook * 1.001
-    with pytest.raises(ExportError, match=r"decode\.pt2: expected values within"):
+    with pytest.raises(ExportError, match=r"decode\.pt2: expected quantized within"):
         verify_folder(tmp_path / "it", other, [rows()])
 
 
@@ -319,7 +319,7 @@ def test_shapes_and_dtypes_are_compared():
 
 def test_values_that_are_not_finite_are_seen():
     part = Part(table(), "decode", rows())
-    with pytest.raises(ExportError, match="expected finite values"):
+    with pytest.raises(ExportError, match="expected finite quantized where the module's is"):
         compare(lambda indices: (table().decode(indices) / 0,), part, [rows()], "it")
 
 
