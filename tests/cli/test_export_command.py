@@ -16,9 +16,10 @@ def exported(trained, tmp_path_factory):
     """The folder of an export of a run, both formats."""
     from vqkit.cli.app import main
 
+    parts = ("--part", "encode", "--part", "decode")
     folder = tmp_path_factory.mktemp("exported") / "tiny"
     with pytest.raises(SystemExit) as stop:
-        main(["export", str(trained), "--out", str(folder), "--batch-size", "50"])
+        main(["export", str(trained), "--out", str(folder), "--batch-size", "50", *parts])
     assert stop.value.code in (0, None)
     return folder
 

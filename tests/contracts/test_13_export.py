@@ -32,6 +32,7 @@ PROGRAMS = [
     "VectorQuantize-cosine_lengths-heads",
     "VectorQuantize-cross_entropy-projected",
     "VectorQuantize-bridge-rows",
+    "VectorQuantize-affine_running-heads_apart",
     "GroupedResidualVQ-projected-image",
     "ResidualVQ-implicit",
     "Grouped-of-lookup-free",
@@ -43,11 +44,11 @@ PROGRAMS = [
     "SinkhornVQ-heads_apart",
     "ProductQuantize-random",
     "SimVQ-mlp",
+    "SQVAE-vmf",
     "RandomProjectionQuantizer-several",
 ]
 FILES = [
     "VectorQuantize-plain-channel_first",
-    "VectorQuantize-affine_running-heads_apart",
     "VectorQuantize-dot-image_heads_projected",
     "VectorQuantize-diversity-volume",
     BEAM.name,
@@ -57,7 +58,6 @@ FILES = [
     "LFQ-spherical_rotated-image_codebooks_projected",
     "IBQ-entropy",
     "GumbelQuantize-groups",
-    "SQVAE-vmf",
 ]
 # Where the batch is not the first axis, indices have an axis of their own, or vectors are made of them by arithmetic.
 DECODES = [

@@ -26,6 +26,13 @@ from vqkit.models import ConvVQVAE, ConvVQVAEConfig
 PT2 = ["pt2"]
 
 
+class Tuples(FSQ):
+    """Returns what has no names."""
+
+    def forward(self, x, **_):
+        return tuple(super().forward(x))
+
+
 def table(**options) -> VectorQuantize:
     torch.manual_seed(0)
     return VectorQuantize(6, 16, update=Fixed(), revive=None, **options).eval()
@@ -162,6 +169,10 @@ def test_indices_alone_have_no_decode(tmp_path: Path):
     ("arguments", "says"),
     [
         ({"module": nn.Linear(2, 2)}, "module: expected a quantizer or an autoencoder"),
+        (
+            {"module": Tuples([5, 5]).eval(), "batches": [torch.ones(3, 2)]},
+            "module: expected one whose forward returns",
+        ),
         ({"module": table().train()}, "module: expected one in eval mode, all its parts too"),
         (
             {"module": table().to("meta")},
@@ -235,7 +246,7 @@ def test_other_values_are_seen(tmp_path: Path):
     export_folder(table(), tmp_path / "it", [rows()], formats=PT2, parts=["decode"])
     other = table()
     other.codebook = other.codebook * 1.001
-    with pytest.raises(ExportError, match=r"decode\.pt2: expected values within"):
+    with pytest.raises(ExportError, match=r"decode\.pt2: expected quantized within"):
         verify_folder(tmp_path / "it", other, [rows()])
 
 
@@ -282,6 +293,23 @@ def test_an_interrupted_overwrite_keeps_the_old_folder(tmp_path: Path, monkeypat
     assert [path.name for path in tmp_path.iterdir()] == ["it"]
 
 
+def test_a_folder_that_cannot_be_renamed_keeps_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    words = {"formats": PT2, "parts": ["encode"]}
+    export_folder(table(), tmp_path / "it", [rows()], **words)
+    rename = Path.rename
+
+    def fails(self: Path, target: Path) -> Path:
+        if self.suffix == ".tmp":
+            raise OSError("no")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(OSError, match="no"):
+        export_folder(table(), tmp_path / "it", [rows()], **words, overwrite=True)
+    assert read_manifest(tmp_path / "it")["module"] == "VectorQuantize"
+    assert [path.name for path in tmp_path.iterdir()] == ["it"]
+
+
 def test_shapes_and_dtypes_are_compared():
     part = Part(table(), "encode", rows())
     for wrong in (lambda x: (table().encode(x).int(),), lambda x: (table().encode(x)[:3],)):
@@ -291,7 +319,7 @@ def test_shapes_and_dtypes_are_compared():
 
 def test_values_that_are_not_finite_are_seen():
     part = Part(table(), "decode", rows())
-    with pytest.raises(ExportError, match="expected finite values"):
+    with pytest.raises(ExportError, match="expected finite quantized where the module's is"):
         compare(lambda indices: (table().decode(indices) / 0,), part, [rows()], "it")
 
 

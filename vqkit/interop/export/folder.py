@@ -186,8 +186,12 @@ def _write(part: Part, example: Tensor, folder: Path, formats: Sequence[str]) ->
 
 def _about(module: nn.Module, formats: Sequence[str]) -> dict[str, Any]:
     quantizer: Any = getattr(module, "quantizer", module)
-    packages = ["vqkit", "torch", *(("onnx", "onnxruntime", "onnxscript") if "onnx" in formats else ())]
+    from vqkit import __version__
+
+    packages = ("onnx", "onnxruntime", "onnxscript") if "onnx" in formats else ()
     return {
+        "vqkit": __version__,
+        "torch": torch.__version__,
         **{package: version(package) for package in packages},
         "module": type(module).__name__,
         "quantizer": type(quantizer).__name__,
@@ -225,4 +229,6 @@ def _in_place_of(target: Path) -> Iterator[Path]:
         staging.rename(target)
         shutil.rmtree(target / ".old", ignore_errors=True)
     finally:
+        if old.exists() and not target.exists():
+            old.rename(target)
         shutil.rmtree(staging, ignore_errors=True)

@@ -99,6 +99,8 @@ def _named(out: Any) -> dict[str, Tensor]:
     """What a forward returned by name, tensors alone: an argument may have asked for more."""
     if isinstance(out, Tensor):
         return {"indices": out}
+    if not hasattr(out, "_fields"):
+        raise bad_type("module", "one whose forward returns a tensor, or tensors by name", out)
     pairs = zip(out._fields, out, strict=True)
     return {name: value for name, value in pairs if isinstance(value, Tensor)}
 

@@ -30,7 +30,8 @@ class Agreement:
         near_ties: items in which rounding decides; ``tie_width``: how far one of them had to be moved at most,
             relative to its largest number, for the module to choose as the exported program did; ``tie_bound``: how far
             float32 rounding may move it (``ties.rounding_bound``).
-        largest_difference: of values, near ties left out; ``largest_value``: the largest of the module's own.
+        largest_difference: of the values of the output that differs most, near ties left out; ``largest_value``: the
+            largest of the module's own there.
     """
 
     items: int = 0
@@ -59,7 +60,7 @@ def compare(run: Run, part: Part, batches: Iterable[Tensor], named: str) -> Agre
         given = part.example(x)
         checked.batch(x, part(given), run(given))
     if not checked.found.items:
-        raise bad_value("data", "at least one item to verify with", "none")
+        raise bad_value("batches", "at least one item to verify with", "none")
     return checked.finish()
 
 
@@ -67,7 +68,7 @@ class _Comparison:
     def __init__(self, part: Part, named: str):
         self.part, self.named, self.found = part, named, Agreement()
         self.ties: Ties | None = None
-        self.allowed = VALUES
+        self.values: dict[str, _Values] = {}
 
     def batch(self, x: Tensor, expected: tuple[Tensor, ...], got: tuple[Tensor, ...]) -> None:
         names = self.part.outputs
@@ -83,7 +84,8 @@ class _Comparison:
             if axis is not None:
                 ours, theirs = ours.movedim(axis, 0)[same_B], theirs.movedim(axis, 0)[same_B]
             if name != "indices" and (axis is not None or bool(same_B.all())):
-                self._values(ours, theirs)
+                # A loss, the one output without a batch, may be a difference of numbers near one.
+                self._values(name, ours, theirs, at_least=0.0 if axis is not None else 1.0)
 
     def _indices(self, x: Tensor, ours: Tensor, theirs: Tensor) -> Tensor:
         """Which items have the same indices, (B,) bool; the others are near ties, or an error is raised."""
@@ -107,20 +109,32 @@ class _Comparison:
         self.found.near_ties += 1
         self.found.tie_width, self.found.tie_bound = max(self.found.tie_width, width), self.ties.bound
 
-    def _values(self, ours: Tensor, theirs: Tensor) -> None:
-        if not bool((ours.isfinite() == theirs.isfinite()).all()):
-            raise ExportError(f"{self.named}: expected finite values where the module's are, got others")
-        self.allowed = max(self.allowed, 4 * torch.finfo(ours.dtype).eps)
+    def _values(self, name: str, ours: Tensor, theirs: Tensor, at_least: float) -> None:
+        finite = ours.isfinite()
+        if not torch.equal(finite, theirs.isfinite()):
+            raise ExportError(f"{self.named}: expected finite {name} where the module's is, got others")
+        known = self.values.setdefault(name, _Values(max(VALUES, 4 * torch.finfo(ours.dtype).eps), 0.0, at_least))
         if ours.numel():
-            finite = ours.isfinite()
-            difference = torch.where(finite, ours.double() - theirs.double(), 0).abs().amax().item()
-            self.found.largest_difference = max(self.found.largest_difference, difference)
-            largest = torch.where(finite, ours.double(), 0).abs().amax().item()
-            self.found.largest_value = max(self.found.largest_value, largest)
+            ours, theirs = torch.where(finite, ours.double(), 0), torch.where(finite, theirs.double(), 0)
+            known.difference = max(known.difference, (ours - theirs).abs().amax().item())
+            known.largest = max(known.largest, ours.abs().amax().item())
 
     def finish(self) -> Agreement:
-        found, allowed = self.found, self.allowed * self.found.largest_value
-        if found.largest_difference > allowed:
-            expected = f"values within {allowed:.2g} of the module's"
-            raise ExportError(f"{self.named}: expected {expected}, got one {found.largest_difference:.2g} away")
-        return found
+        """What was found, when all values are close enough."""
+        for name, seen in self.values.items():
+            if seen.difference > seen.share * seen.largest:
+                expected = f"{name} within {seen.share * seen.largest:.2g} of the module's"
+                raise ExportError(f"{self.named}: expected {expected}, got {seen.difference:.2g} away")
+        worst = max(self.values.values(), key=lambda seen: seen.difference / max(seen.largest, 1e-300), default=None)
+        if worst is not None:
+            self.found.largest_difference, self.found.largest_value = worst.difference, worst.largest
+        return self.found
+
+
+@dataclass
+class _Values:
+    """Of one output: which share of the largest value a difference may be, the largest of both."""
+
+    share: float
+    difference: float
+    largest: float
