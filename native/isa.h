@@ -5,15 +5,16 @@
 
 #include "survivors.h"
 
-// |v1|², |v̂|² and |v1 − v̂|² of a vector v1 in float32 and what is multiplied of it, v̂; and whether v was finite.
+// Of a vector v1 in float32 and what is multiplied of it, v̂, which stands for ṽ: |v1|², |v̂|², |v1 − ṽ|² and |l|², as
+// search.cpp has them; and whether v was finite.
 struct Entered {
-  float before, after, lost;
+  float before, after, lost, low;
   int finite;
 };
 
-// The same of the rows of a panel.
+// The same of the rows of a panel, without |v1|².
 struct EnteredRows {
-  float before[MAX_ROWS], after[MAX_ROWS], lost[MAX_ROWS];
+  float after[MAX_ROWS], lost[MAX_ROWS], low[MAX_ROWS];
   bool finite[MAX_ROWS];
 };
 

@@ -7,6 +7,7 @@ namespace amx {
 constexpr int WIDTH = 32;
 constexpr bool BIASED = false;
 #include "kernel_avx512.h"
+#include "kernel_parts.h"
 
 // Eight tiles of 16 rows of 64 bytes. A constant: the compiler does not know that the instruction reads all of it.
 struct {
@@ -86,7 +87,16 @@ void product(const void* rows, long padded, const void* panels, const float* bia
     if (p > 0) highest(done, bias + (p - 1) * WIDTH, tops + (p - 1) * ROWS);
   }
 }
-const Isa ISA = {"amx", ROWS, WIDTH, 32, 1, enter<true>, pack, enter_rows<true>, product, select, distance, dot, add,
+Entered enter_code(const float* v, const float* centre, float scale, long n, long padded, void* out) {
+  return (fits_in_parts(n, padded) ? enter_parts : enter<true>)(v, centre, scale, n, padded, out);
+}
+
+void enter_panel(const float* x, long count, const float* centre, float scale, long n, long padded, void* out,
+                 EnteredRows* entered) {
+  (fits_in_parts(n, padded) ? enter_rows_parts : enter_rows<true>)(x, count, centre, scale, n, padded, out, entered);
+}
+
+const Isa ISA = {"amx", ROWS, WIDTH, 32, 1, enter_code, pack, enter_panel, product, select, distance, dot, add,
                  finite, scaled_difference, turned_back, grow_table, bit_sums, open_tiles, close_tiles};
 }  // namespace amx
 const Isa* const ISA_AMX = &amx::ISA;
