@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqkit.codebook import Codebook, Gradient
 from vqkit.codebook.init import Init
 from vqkit.errors import ArgumentError, bad_value
 from vqkit.functional.affinity import linear_affinity
-from vqkit.functional.logits import row_blocks
+from vqkit.functional.logits import row_blocks, rows_per_block
 from vqkit.functional.lookup import take
 from vqkit.functional.relaxed import mixtures, one_hot_straight_through
 from vqkit.functional.softmax_entropy import softmax_entropies
+from vqkit.kernels.ops import plain
 from vqkit.quantizers.annealing import Annealing, Schedule
 from vqkit.quantizers.base import Quantizer, Step
 from vqkit.quantizers.config import registered
@@ -142,14 +142,9 @@ class GumbelQuantize(Quantizer):
 
     def encode_rows(self, rows: Tensor, valid: Tensor) -> Tensor:
         """The most probable codes."""
-        x_ND, found = self._prepared(rows).detach(), []
-        for W_KD, b_K in self._classifiers(x_ND.dtype):
-            parts = [torch.empty(0, dtype=torch.int64, device=x_ND.device)]
-            for part in row_blocks(x_ND.shape[0], self.codebook_size):
-                scores_NK = _scores(x_ND[part], W_KD.detach(), b_K.detach())
-                parts.append(torch.where(scores_NK.isfinite().all(1), scores_NK.argmax(1), -1))
-            found.append(torch.cat(parts))
-        found_NG = torch.stack(found, 1)
+        x_ND = self._prepared(rows).detach()
+        classifiers = [(W_KD.detach(), b_K.detach()) for W_KD, b_K in self._classifiers(x_ND.dtype)]
+        found_NG = torch.stack([_likeliest(x_ND, W_KD, b_K) for W_KD, b_K in classifiers], 1)
         return torch.where((valid & (found_NG >= 0).all(1))[:, None], found_NG, -1)
 
     def decode_rows(self, indices: Tensor) -> Tensor:
@@ -208,7 +203,17 @@ class GumbelQuantize(Quantizer):
             self.annealing.advance_()
 
 
-def _scores(x_ND: Tensor, W_KD: Tensor, b_K: Tensor) -> Tensor:
-    """Wx + b (N, K) float32."""
+def _likeliest(x_ND: Tensor, W_KD: Tensor, b_K: Tensor) -> Tensor:
+    """The highest of the scores Wx + b, which are float32, (N,); −1 where one of them is not finite."""
+    (N, _), K = x_ND.shape, b_K.shape[0]
+    found_N = torch.empty(N, dtype=torch.int64, device=x_ND.device)
+    # One buffer for all blocks: where large blocks come and go beside small results that stay, glibc's heap grows.
+    buffer_NK = x_ND.new_empty(min(N, rows_per_block(K, x_ND)), K) if plain(x_ND) else None
     with torch.autocast(x_ND.device.type, enabled=False):
-        return F.linear(x_ND, W_KD, b_K).float()
+        for part in row_blocks(N, K, x_ND):
+            out_nK = None if buffer_NK is None else buffer_NK[: part.stop - part.start]
+            scores_nK = torch.addmm(b_K, x_ND[part], W_KD.t(), out=out_nK).float()
+            most_n, best_n = scores_nK.max(1)
+            finite_n = most_n.isfinite() & scores_nK.amin(1).isfinite()
+            found_N[part] = torch.where(finite_n, best_n, -1)
+    return found_N
