@@ -31,8 +31,9 @@ struct Isa {
   // ``count`` rows x (count, n), at most ``rows``, likewise into a panel of rows.
   void (*enter_rows)(const float* x, long count, const float* centre, float scale, long n, long padded, void* out,
                      EnteredRows* entered);
-  // Scores of a panel of rows and n_panels panels of codes into scores[code * rows + row], and their highest of each panel
-  // of codes into tops[panel * rows + row]. A score is bias[code] + x·e; ``select`` adds the bias where ``product`` has not.
+  // Scores of a panel of rows and n_panels panels of codes into scores[code * rows + row], and their highest of each
+  // panel of codes into tops[panel * rows + row]. A score is bias[code] + x·e; ``select`` adds the bias where
+  // ``product`` has not.
   void (*product)(const void* rows, long padded, const void* panels, const float* bias, long n_panels, float* scores,
                   float* tops);
   void (*select)(const float* scores, const float* tops, const float* bias, long n_panels, long first_code,

@@ -1,8 +1,9 @@
 // What every instruction set shares, written once and compiled for each.
 //
-// The including file defines, in a namespace of its own, LANES, ROWS, WIDTH, BIASED, ``max_of(a, b)``, which is b where a is NaN, and
-// ``at_least(a, t)``: a bit mask of the lanes where a >= t, NaN counting as not. No header of the C++ library may come in
-// here: an inline function of it, compiled for a newer processor, could be the copy that the linker keeps for all.
+// The including file defines, in a namespace of its own, LANES, ROWS, WIDTH, BIASED, ``max_of(a, b)``, which is b
+// where a is NaN, and ``at_least(a, t)``: a bit mask of the lanes where a >= t, NaN counting as not. No header of the
+// C++ library may come in here: an inline function of it, compiled for a newer processor, could be the copy that the
+// linker keeps for all.
 
 typedef float Vec __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef unsigned Bits __attribute__((vector_size(4 * LANES), aligned(4)));

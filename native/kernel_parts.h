@@ -1,5 +1,5 @@
-// Vectors so narrow that three fit where one would be filled up with zeros: the product x·e is then taken as
-// h·h' + l·h' + h·l' with x = h + l and e = h' + l' up to twice the digits of bfloat16. Rows stand as (h, l, h), codes as
+// Vectors so narrow that three fit where one would be filled up with zeros: the product x·e is then taken as h·h' +
+// l·h' + h·l' with x = h + l and e = h' + l' up to twice the digits of bfloat16. Rows stand as (h, l, h), codes as
 // (h, h, l).
 
 static inline bool fits_in_parts(long n, long padded) { return 3 * n <= padded; }
