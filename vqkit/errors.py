@@ -27,6 +27,10 @@ class CheckpointError(VqkitError, ValueError):
     """A checkpoint or pretrained folder is damaged, incomplete, or belongs to another model."""
 
 
+class ExportError(VqkitError, ValueError):
+    """A module cannot be exported, or what was exported does not do what the module does."""
+
+
 class MissingExtraError(VqkitError, ImportError):
     """An optional dependency is not installed."""
 

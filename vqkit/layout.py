@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -92,7 +93,8 @@ def to_rows(x: Tensor, dim: int, channel_dim: int | None = -1, rank: int | None 
         raise bad_value("x", f"{dim} channels along axis {named}", f"{x.shape[axis]}, of shape {tuple(x.shape)}")
     last = x.movedim(axis, -1)
     layout = Layout(tuple(last.shape[:-1]), axis)
-    return last.reshape(last.shape[:-1].numel(), dim), layout
+    # Not numel() of a shape: it takes a size that export leaves open for a constant.
+    return last.reshape(math.prod(last.shape[:-1]), dim), layout
 
 
 def to_maps(
@@ -115,7 +117,7 @@ def to_maps(
         wanted = f"a batch of maps of size {size} with {channels} channels along axis {channel_dim}"
         raise bad_value("x", wanted, f"shape {tuple(x.shape)}")
     layout = MapLayout((first.shape[0],), channel_dim % rank, channels, size, columns)
-    return first.reshape(first.shape[0], first.shape[1:].numel()), layout
+    return first.reshape(first.shape[0], math.prod(first.shape[1:])), layout
 
 
 def layout_of_indices(
@@ -130,7 +132,7 @@ def layout_of_indices(
     axis = channel_axis(channel_dim, rank)
     if axis is None:
         raise bad_value("indices", f"positions around a channel axis {channel_dim}", f"shape {tuple(indices.shape)}")
-    return indices.reshape(positions.numel(), columns or 1), Layout(tuple(positions), axis)
+    return indices.reshape(math.prod(positions), columns or 1), Layout(tuple(positions), axis)
 
 
 def rows_that_count(layout: Layout, mask: Tensor | None, lens: Tensor | None, device: torch.device) -> Tensor | None:

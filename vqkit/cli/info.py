@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from vqkit.models import VQVAE
 
 PACKAGES = ("numpy", "safetensors", "accelerate", "matplotlib", "pillow", "scikit-learn", "torchmetrics", "tensorboard")
-PACKAGES += ("huggingface_hub", "datasets")
+PACKAGES += ("huggingface_hub", "datasets", "onnx", "onnxruntime", "onnxscript")
 
 
 def info(model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from vqkit.cli.evaluate import evaluate
+from vqkit.cli.export import export
 from vqkit.cli.info import info
 from vqkit.cli.reconstruct import reconstruct
 from vqkit.cli.sample import sample
@@ -20,7 +21,7 @@ program = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, reconstruct, sample, evaluate, info):
+for command in (train, reconstruct, sample, evaluate, export, info):
     program.command()(command)
 
 

@@ -35,12 +35,14 @@ def train(
     """
     from vqkit import training
     from vqkit.cli.trained import is_run
+    from vqkit.distributed import rank
 
     run = read_run(what).override(assignments(overrides or [], data, steps, seconds))
     if out is None:
         out = Path(what) if is_run(Path(what)) else Path("runs", Path(what).stem)
     training.train(run, out, resume=resume, overwrite=overwrite, progress=not quiet)
-    typer.echo(summary(out))
+    if rank() == 0:
+        typer.echo(summary(out))
 
 
 def read_run(what: str) -> RunConfig:

@@ -4,9 +4,10 @@ from vqkit.codebook.accumulate import accumulating
 from vqkit.codebook.affine import LearnedAffine, RunningAffine
 from vqkit.codebook.codebook import Codebook
 from vqkit.codebook.fit import codebook_warmup
+from vqkit.codebook.in_place import InPlace
 from vqkit.codebook.init import EvenlySpaced, KMeansInit, Normal, Uniform
 from vqkit.codebook.revive import OnlineClustering, ReplaceRare, ReplaceStale, ReplaceUnused
-from vqkit.codebook.update import EMA, Fixed, Gradient, InPlace
+from vqkit.codebook.update import EMA, Fixed, Gradient
 from vqkit.codebook.window import UsageWindow, load_usage_state, usage_state
 
 __all__ = [

@@ -10,11 +10,15 @@ from torch import Tensor, nn
 
 from vqkit import distributed
 from vqkit.codebook.affine import Affine, AffineMap
+from vqkit.codebook.in_place import InPlace, InPlaceOptimizer
 from vqkit.codebook.init import Init, Uniform
+from vqkit.codebook.lesson import Lesson
 from vqkit.codebook.precision import Float32State
+from vqkit.codebook.recompute import within_backward
 from vqkit.codebook.revive import ReplaceRare, Revive
+from vqkit.codebook.shard import SharedVectors, whole
 from vqkit.codebook.stats import NONE, BatchStats, random_rows, row_positions
-from vqkit.codebook.update import EMA, Fixed, InPlace, InPlaceOptimizer, Update, Weight
+from vqkit.codebook.update import EMA, Fixed, Update, Weight
 from vqkit.codebook.window import UsageWindow
 from vqkit.errors import ArgumentError, bad_type, bad_value
 from vqkit.functional.kmeans import MEANS
@@ -28,7 +32,7 @@ from vqkit.shapes import check_choice, check_int, check_tensor
 ROWS_PER_CODE = 256  # more rows than this place a centroid no better
 
 
-class Codebook(Float32State):
+class Codebook(SharedVectors, Float32State):
     """H tables of K codes of width D, exact to search, and all the state a codebook has.
 
     Rows (H, N, D) come as ``prepare`` returns them; an index of −1 marks a row that does not count. Only ``prepare_``,
@@ -125,7 +129,7 @@ class Codebook(Float32State):
         self.recorder: Callable[[Tensor, Tensor], None] | None = None
         self._begun = not self.init.needs_rows  # ``initialised`` where Python can read it without a device sync
         self.accumulating = False
-        self._pending: BatchStats | None = None
+        self._pending: Lesson | None = None
         self._check_policies()
 
     def _check_policies(self) -> None:
@@ -166,7 +170,7 @@ class Codebook(Float32State):
         if not self.update.by_gradient:
             vectors = self.vectors.detach()
         else:
-            vectors = torch.where(self.frozen[..., None], self.held, self.vectors)
+            vectors = torch.where(self.frozen[..., None], self.held, whole(self.vectors))
         codes = self.transform(vectors)
         # A copy: what autograd saved, or a caller holds, must not change when a step writes the vectors in place.
         return codes.clone() if codes is vectors and not self.update.by_gradient and not lent else codes
@@ -201,8 +205,8 @@ class Codebook(Float32State):
 
     def sample(self, rows: Tensor, codes: Tensor, temperature: float) -> Tensor:
         """Codes drawn with probability ∝ exp(−|x − e|²/τ): (H, N) int64."""
-        drawn = [sample_codes(rows[h], codes[h], temperature, metric=self.metric) for h in range(self.heads)]
-        return torch.stack(drawn)
+        how = {"metric": self.metric, "over_ranks": self.sync}
+        return torch.stack([sample_codes(rows[h], codes[h], temperature, **how) for h in range(self.heads)])
 
     def take(self, indices: Tensor, codes: Tensor | None = None) -> Tensor:
         """Codes (H, N, D) of indices (H, N) in [−1, K); −1 gives zero."""
@@ -220,7 +224,16 @@ class Codebook(Float32State):
 
     @torch.no_grad()
     def prepare_(self, rows: Tensor, valid: Tensor) -> None:
-        """Before a training step's search: place the codes if this is the first batch."""
+        """Before a training step's search: place the codes if this is the first batch.
+
+        Raises:
+            ArgumentError: within a backward, where the codes are no longer those of the step that it goes back over.
+        """
+        if within_backward():
+            raise ArgumentError(
+                "codebook: expected to learn in a forward, got one that activation checkpointing runs again in the "
+                "backward; leave quantizers that learn out of the checkpointed region (they keep little)"
+            )
         if not self._begun and not self._load_begun():
             self._begin(rows.detach(), valid)
         self._restore_held()
@@ -238,11 +251,12 @@ class Codebook(Float32State):
     def _begin(self, rows: Tensor, valid: Tensor) -> None:
         """Place the codes from the first batch that has rows, over all ranks; once only, so it may read values."""
         counted = valid.sum(1)
-        (total,) = distributed.summed([counted]) if self.sync else [counted]
-        if not bool(total.any()):
+        rows_RH, mine = (distributed.gathered([counted])[0], distributed.rank()) if self.sync else (counted[None], 0)
+        if not bool(rows_RH.any()):
             return
-        slots = min(int(total.max()), ROWS_PER_CODE * self.size)
-        found = random_rows(rows, valid, row_positions(valid, torch.zeros_like(counted), self.sync), self.clock, slots)
+        slots = min(int(rows_RH.sum(0).max()), ROWS_PER_CODE * self.size)
+        positions = row_positions(valid, rows_RH[:mine].sum(0))
+        found = random_rows(rows, valid, positions, self.clock, slots)
         found = found.shared() if self.sync else found
         drawn = [found.rows[h][found.scores[h] > NONE] for h in range(self.heads)]
         self.begin_at_(torch.stack([self.init.from_rows(r, self.size, self.space) for r in drawn]))
@@ -272,13 +286,27 @@ class Codebook(Float32State):
 
         ``accumulate`` keeps the statistics for the next call without it: k micro-batches move the codes as one batch.
         """
-        self.window.record_(indices, self.sync)
-        stats = self._gather(rows.detach(), indices)
-        if accumulate or self.accumulating:
-            self._pending = stats
-            return
-        self._pending = None
-        stats = stats.shared() if self.sync else stats
+        defer = accumulate or self.accumulating
+        lesson = Lesson(self, rows.detach(), indices, self._stats(rows.detach(), indices), self._pending, weight, defer)
+        self._pending = lesson if defer else None
+        # Codes that move before the lookup cannot wait for what else the step shares.
+        now = self.update.changes_output
+        distributed.share_([self.window.recording(indices), lesson], over_ranks=self.sync, now=now)
+
+    def _stats(self, rows: Tensor, indices: Tensor) -> BatchStats:
+        """What adds up over micro-batches and ranks."""
+        valid = indices >= 0
+        # Averages of rows become stored vectors, so they are taken where those live; a gradient is taken at the codes.
+        averaged = rows
+        if self.affine is not None and not self.update.by_gradient and self.in_place is None:
+            averaged = self.affine.inverse(rows)
+        counts, sums = ops.code_sums(averaged, indices, self.size, "")
+        moments = None if self.affine is None else self.affine.moments(rows, valid)
+        return BatchStats(counts.double(), sums, valid.sum(1), moments)
+
+    @torch.no_grad()
+    def step_(self, stats: BatchStats, weight: Weight) -> None:
+        """Move by the statistics of a whole step, of all ranks."""
         self.update.step_(self, stats, weight)
         if self.affine is not None:
             self.affine.follow_(stats.moments, stats.rows, self.vectors.detach(), self.frozen.all(1))
@@ -286,28 +314,11 @@ class Codebook(Float32State):
             self.revive.step_(self, stats)
         self.clock.add_(1)
 
-    def _gather(self, rows: Tensor, indices: Tensor) -> BatchStats:
-        valid = indices >= 0
-        counted = valid.sum(1)
-        # Averages of rows become stored vectors, so they are taken where those live; a gradient is taken at the codes.
-        averaged = rows
-        if self.affine is not None and not self.update.by_gradient and self.in_place is None:
-            averaged = self.affine.inverse(rows)
-        counts, sums = ops.code_sums(averaged, indices, self.size, "")
-        moments = None if self.affine is None else self.affine.moments(rows, valid)
-        candidates = None
-        if self.revive is not None:
-            earlier = self._pending.rows if self._pending else torch.zeros_like(counted)
-            positions = row_positions(valid, earlier, self.sync)
-            candidates = self.revive.candidates(self, rows, indices, positions)
-        stats = BatchStats(counts.double(), sums, counted, moments, candidates)
-        return self._pending.merged(stats) if self._pending else stats
-
     @torch.no_grad()
     def write_(self, where: Tensor, vectors: Tensor) -> None:
         """Write vectors (H, K, D) where (H, K) is true and the code is not frozen."""
         moves = (where & ~self.frozen)[..., None]
-        self.vectors.copy_(torch.where(moves, vectors.to(self.vectors.dtype), self.vectors))
+        self.store_(torch.where(moves, vectors.to(self.vectors.dtype), whole(self.vectors)))
 
     @torch.no_grad()
     def place_(self, where: Tensor, codes: Tensor, weight: float | None = None) -> None:
@@ -330,13 +341,13 @@ class Codebook(Float32State):
         self._restore_held()
         self.frozen.copy_(torch.where(codes, frozen, self.frozen))
         if self.update.by_gradient:
-            self.held.copy_(self.vectors)
+            self.held.copy_(whole(self.vectors))
 
     @torch.no_grad()
     def _restore_held(self) -> None:
         """Put frozen parameters back: an optimizer's momentum or weight decay moves what has no gradient, too."""
         if self.update.by_gradient:
-            self.vectors.copy_(torch.where(self.frozen[..., None], self.held, self.vectors))
+            self.store_(torch.where(self.frozen[..., None], self.held, whole(self.vectors)))
 
     def update_ema_(self) -> None:
         """Write the moving averages into the codes; for ``EMA(manual=True)``."""

@@ -44,7 +44,7 @@ class RowSample:
         """Make this the sample of the rows of all ranks, every one of which must call this."""
         if distributed.world_size() == 1:
             return
-        without = distributed.gathered(torch.tensor(int(self.kept is None), device=device)).sum()
+        without = distributed.gathered([torch.tensor(int(self.kept is None), device=device)])[0].sum()
         if self.kept is None or bool(without):
             raise bad_value("loader", "at least one batch on every rank", f"{int(without)} ranks without")
         self.kept = self.kept.shared()

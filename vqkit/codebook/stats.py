@@ -27,12 +27,11 @@ class Candidates:
 
     def shared(self) -> Candidates:
         """The candidates of all ranks together: one gather."""
-        if distributed.world_size() == 1:
-            return self
-        packed = torch.cat([self.rows.double(), self.scores[..., None]], -1)
-        first, *others = [
-            replace(self, rows=p[..., :-1].to(self.rows.dtype), scores=p[..., -1]) for p in distributed.gathered(packed)
-        ]
+        return self.of_ranks(distributed.gathered([self.rows, self.scores]))
+
+    def of_ranks(self, found: list[Tensor]) -> Candidates:
+        """All ranks' candidates together, from their rows (R, H, ·, D) and scores (R, H, ·)."""
+        first, *others = [replace(self, rows=rows, scores=scores) for rows, scores in zip(*found, strict=True)]
         for other in others:
             first = first.merged(other)
         return first
@@ -60,24 +59,19 @@ class BatchStats:
     moments: Tensor | None = None
     candidates: Candidates | None = None
 
-    def merged(self, other: BatchStats) -> BatchStats:
-        """The statistics of two micro-batches as those of one batch."""
-        candidates, moments = self.candidates, self.moments
-        if candidates is not None and other.candidates is not None:
-            candidates = candidates.merged(other.candidates)
-        if moments is not None and other.moments is not None:
-            moments = moments + other.moments
-        sums, rows = self.sums + other.sums, self.rows + other.rows
-        return BatchStats(self.counts + other.counts, sums, rows, moments, candidates)
+    def additive(self) -> list[Tensor]:
+        """What adds up over micro-batches and ranks."""
+        return [self.counts, self.sums, self.rows, *([] if self.moments is None else [self.moments])]
 
-    def shared(self) -> BatchStats:
-        """The statistics over all ranks: one all-reduce, and one gather when there are candidates."""
-        if distributed.world_size() == 1:
-            return self
-        additive = [self.counts, self.sums, self.rows, *([] if self.moments is None else [self.moments])]
-        counts, sums, rows, *moments = distributed.summed(additive)
-        candidates = None if self.candidates is None else self.candidates.shared()
-        return BatchStats(counts, sums, rows, moments[0] if moments else None, candidates)
+    def merged(self, other: BatchStats) -> BatchStats:
+        """The statistics of two micro-batches, without their candidates, as those of one batch."""
+        return BatchStats.of([mine + its for mine, its in zip(self.additive(), other.additive(), strict=True)])
+
+    @staticmethod
+    def of(additive: list[Tensor]) -> BatchStats:
+        """What ``additive`` gave, or its sums, as statistics."""
+        counts, sums, rows, *moments = additive
+        return BatchStats(counts, sums, rows, moments[0] if moments else None)
 
 
 def best_rows(
@@ -95,12 +89,11 @@ def best_rows(
     return Candidates(torch.nn.functional.pad(picked, (0, 0, 0, missing)), scores)
 
 
-def row_positions(valid_HN: Tensor, earlier_H: Tensor, sync: bool = True) -> Tensor:
-    """The number of each row among the rows that count, over micro-batches and ranks: its random numbers hang on it."""
-    if sync and distributed.world_size() > 1:
-        counts_RH, earlier_RH = distributed.gathered(torch.stack([valid_HN.sum(1), earlier_H])).unbind(1)
-        earlier_H = earlier_RH.sum(0) + counts_RH[: distributed.rank()].sum(0)
-    return valid_HN.cumsum(1) - 1 + earlier_H[:, None]
+def row_positions(valid_HN: Tensor, before_H: Tensor) -> Tensor:
+    """The number of each row among the rows that count, ``before_H`` of which came before these, in earlier
+    micro-batches or on other ranks: its random numbers hang on it.
+    """
+    return valid_HN.cumsum(1) - 1 + before_H[:, None]
 
 
 def random_rows(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vqkit.errors import ArgumentError, bad_type, bad_value
+from vqkit.errors import bad_type, bad_value
 from vqkit.kernels.reference.unit import unit
 from vqkit.shapes import check_flag, check_number
 
@@ -47,7 +46,7 @@ class Update(Protocol):
         ...
 
 
-class _Stateless:
+class Stateless:
     """Nothing to keep and nothing to make agree."""
 
     by_gradient = False
@@ -154,7 +153,7 @@ def _factor(weight: float | Tensor | None, counts: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Gradient(_Stateless):
+class Gradient(Stateless):
     """Codes are parameters: the caller's optimizer moves them, along the codebook loss times ``weight`` and whatever
     else reaches them.
     """
@@ -170,82 +169,8 @@ class Gradient(_Stateless):
 
 
 @dataclass(frozen=True)
-class Fixed(_Stateless):
+class Fixed(Stateless):
     """Codes never learn."""
 
     def step_(self, book: Codebook, stats: BatchStats, weight: Weight) -> None:
         """Nothing to do."""
-
-
-@dataclass(frozen=True)
-class InPlace(_Stateless):
-    """Codes take an optimizer's step on the codebook loss inside the forward, before the lookup (vqtorch's in-place
-    update).
-
-    ``optimizer`` makes it from a list of parameters: ``partial(torch.optim.SGD, lr=1.0)``. The gradient of
-    mean |sg(x) − q|² is 2(n·e − Σx)/(N·D): it needs the step's counts and sums alone, so ranks and micro-batches
-    agree. A learned affine map steps along with the codes. ``manual``: the step waits for
-    ``Codebook.update_in_place_()``.
-    """
-
-    optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
-    manual: bool = False
-
-    def __post_init__(self) -> None:
-        check_flag("manual", self.manual)
-
-    @property
-    def changes_output(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return not self.manual
-
-    def step_(self, book: Codebook, stats: BatchStats, weight: Weight) -> None:
-        del weight
-        leaf, maps = book.vectors.detach().clone().requires_grad_(), book.in_place_maps()
-        for parameter in maps:
-            parameter.requires_grad_(True)
-        with torch.enable_grad():
-            codes = book.transform(leaf)
-        pull = stats.counts[..., None] * codes.detach().double() - stats.sums
-        slope = 2 * pull / (stats.rows.sum().clamp(min=1) * codes.shape[-1])
-        gradient, *map_gradients = torch.autograd.grad(codes, [leaf, *maps], slope.to(codes.dtype))
-        for parameter in maps:
-            parameter.requires_grad_(False)
-        # Not in ``.grad``, where the caller's optimizer would find them.
-        book.in_place_gradients = [torch.where(book.frozen[..., None], 0, gradient), *map_gradients]
-        if not self.manual:
-            self.finish_(book)
-
-    def finish_(self, book: Codebook) -> None:
-        """Step, forget the gradient, and put frozen codes back (momentum or decay may have moved them)."""
-        if book.in_place is None:
-            raise ArgumentError("update: the in-place optimizer belongs to another codebook")
-        before = book.vectors.detach().clone()
-        for parameter, gradient in zip([book.vectors, *book.in_place_maps()], book.in_place_gradients, strict=True):
-            parameter.grad = gradient
-        book.in_place.optimizer.step()
-        book.in_place.optimizer.zero_grad()
-        book.in_place_gradients = []
-        book.vectors.data.copy_(torch.where(book.frozen[..., None], before, book.vectors))
-
-
-class InPlaceOptimizer(nn.Module):
-    """Holds the optimizer of ``InPlace``, so that its momentum travels in the state dict."""
-
-    def __init__(self, policy: InPlace, parameters: Iterable[nn.Parameter]):
-        super().__init__()
-        self.optimizer = policy.optimizer(list(parameters))
-
-    def point_at(self, parameters: list[nn.Parameter]) -> None:
-        """Step these from now on: a state dict that was assigned brings parameters of its own."""
-        for old, new in zip(self.optimizer.param_groups[0]["params"], parameters, strict=True):
-            if old is not new and old in self.optimizer.state:
-                self.optimizer.state[new] = self.optimizer.state.pop(old)
-        self.optimizer.param_groups[0]["params"] = parameters
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """The optimizer's own state dict."""
-        return self.optimizer.state_dict()
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Load what ``get_extra_state`` gave."""
-        self.optimizer.load_state_dict(copy.deepcopy(state))  # else both would write one momentum

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from vqkit import distributed
 from vqkit.functional.counted import all_known
 from vqkit.functional.usage import count_codes, perplexity
+from vqkit.kernels.ops import plain
 from vqkit.shapes import check_int
 
 
@@ -32,11 +33,17 @@ class UsageWindow(nn.Module):
     @torch.no_grad()
     def record_(self, indices: Tensor, sync: bool = True) -> None:
         """Add the indices (H, N) of a step, of all ranks if ``sync``; −1 is left out."""
-        if sync and distributed.world_size() > 1:
-            indices = distributed.gathered_rows(indices)
+        distributed.share_([self.recording(indices)], over_ranks=sync)
+
+    def recording(self, indices: Tensor) -> Recording:
+        """``record_`` of all ranks' indices, as a part of what a step shares."""
+        return Recording(self, indices)
+
+    def append_(self, indices: Tensor) -> None:
+        """Add indices (H, N) as they are; −1 is left out."""
         counted = indices >= 0
         if all_known(counted) and (len(self.cursor) == 1 or all_known(self.cursor == self.cursor[:1])):
-            self._append_(indices)
+            self._append_all_(indices)
             return
         order = counted.cumsum(1) - 1
         total = counted.sum(1, keepdim=True)
@@ -45,8 +52,8 @@ class UsageWindow(nn.Module):
         self.ring.scatter_(1, slot, indices.to(self.ring.dtype))
         self.cursor.copy_((self.cursor + total) % self.length)
 
-    def _append_(self, indices: Tensor) -> None:
-        """``record_`` of indices that all count, in heads that are equally far."""
+    def _append_all_(self, indices: Tensor) -> None:
+        """``append_`` of indices that all count, in heads that are equally far."""
         last = indices[:, -self.length :]
         number = last.shape[1]
         start = (int(self.cursor[0]) + indices.shape[1] - number) % self.length
@@ -79,6 +86,39 @@ class UsageWindow(nn.Module):
         first[:, 1:] = codes[:, 1:] != codes[:, :-1]
         run = torch.where(codes >= 0, first.cumsum(1) - 1, -1)
         return count_codes(run, self.length)
+
+
+class Recording:
+    """The indices (H, N) of a step, on their way into every rank's window: in the order of ranks, which may differ in
+    N.
+    """
+
+    def __init__(self, window: UsageWindow, indices: Tensor):
+        self.window, self.indices = window, indices
+
+    def addends(self) -> list[Tensor]:
+        """How many indices every rank has: (R, H)."""
+        return [distributed.by_rank((self.indices >= 0).sum(1))]
+
+    def offers(self, sums: list[Tensor]) -> list[Tensor]:
+        """This rank's indices where they stand among those of all ranks, −1 elsewhere: the last ones at the end."""
+        counted, total_H1, longest = self.indices >= 0, sums[0].sum(0)[:, None], self.window.length
+        if plain(total_H1) and total_H1.device.type == "cpu":  # where it can be read, no more travels than there is
+            longest = min(longest, int(total_H1.max()))
+        before_H1 = sums[0][: distributed.rank()].sum(0)[:, None]
+        place = before_H1 + counted.cumsum(1) - 1 - (total_H1 - longest)
+        slot = torch.where(counted & (place >= 0), place, longest)
+        kind = self.window.ring.dtype
+        own = torch.full((len(slot), longest + 1), -1, dtype=kind, device=slot.device)
+        return [own.scatter_(1, slot, self.indices.to(kind))[:, :longest]]
+
+    def finish_(self, offers: list[Tensor]) -> None:
+        """Add them: every place is one rank's."""
+        self.window.append_(offers[0].amax(0))
+
+    def alone_(self) -> None:
+        """Add this rank's alone."""
+        self.window.append_(self.indices)
 
 
 def _windows(model: nn.Module) -> dict[str, UsageWindow]:

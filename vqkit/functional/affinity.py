@@ -68,6 +68,14 @@ def linear_affinity(
     return Affinity(x_ND, table_KD, bias_K, torch.zeros_like(table_KD[0]), scale_N, False)
 
 
+def every_score(scores: Affinity) -> Tensor:
+    """The scores (N, K) float64 as one tensor, in plain operations: for export, which knows no blocks."""
+    u_ND = scores.rows.double()
+    u_ND = (unit(u_ND) if scores.unit else u_ND) - scores.centre
+    score_NK = u_ND @ scores.table.t() + scores.bias
+    return score_NK if scores.scale is None else score_NK * scores.scale[:, None]
+
+
 def exponentials_(log_NK: Tensor, out_NK: Tensor | None = None) -> Tensor:
     """exp, in place or in the first rows of ``out``; zero up to e^``LEAST``, where also the logarithms are clamped."""
     log_NK.clamp_(min=LEAST)
@@ -101,11 +109,12 @@ class ScoreBlocks:
         """A zero for every row, (N,) float64."""
         return self.exact_NK.new_zeros(self.rows)
 
-    def noise(self, seed: Tensor, positions_N: Tensor | None = None) -> PairNoise:
-        """For these rows, numbered as they come or by their positions (N,) int64."""
+    def noise(self, key: Tensor, positions_N: Tensor | None = None) -> PairNoise:
+        """For these rows: by a ``noise_key``, or by a seed () and their positions (N,) int64."""
         if positions_N is None:
-            positions_N = torch.arange(self.rows, device=seed.device)
-        return PairNoise(seed, positions_N, self.size, self.exact_NK.shape[0])
+            key, first = key.unbind()
+            positions_N = first + torch.arange(self.rows, device=key.device)
+        return PairNoise(key, positions_N, self.size, self.exact_NK.shape[0])
 
     def scores(self, part: slice, shift_n: Tensor | None = None) -> Tensor:
         """The scores of a block less the rows' shifts (n,): (n, K) float64, until the next block is asked for."""

@@ -6,12 +6,14 @@ import torch
 from torch import Tensor
 
 from vqkit.errors import bad_type, bad_value
+from vqkit.kernels.tracing import exact_sum
 from vqkit.shapes import check_indices, check_int, check_tensor
 
 INDEX_BITS = 62
 """Bits of the widest index: 2^62, the number of its codes, is itself an int64."""
 
 
+# By name and not by sign, for which ONNX has no translation.
 def _places(bits: int, device: torch.device) -> Tensor:
     return torch.arange(bits - 1, -1, -1, device=device)
 
@@ -34,7 +36,7 @@ def pack_bits(bits: Tensor) -> Tensor:
     if bits.ndim == 0:
         raise bad_value("bits", "shape (..., d)", "shape ()")
     _check_bits("bits", bits.shape[-1])
-    return (bits.long() << _places(bits.shape[-1], bits.device)).sum(-1)
+    return exact_sum(torch.bitwise_left_shift(bits.long(), _places(bits.shape[-1], bits.device)))
 
 
 def unpack_bits(indices: Tensor, bits: int) -> Tensor:
@@ -46,4 +48,4 @@ def unpack_bits(indices: Tensor, bits: int) -> Tensor:
     """
     check_indices("indices", indices)
     places = _places(_check_bits("bits", bits), indices.device)
-    return (indices.long()[..., None] >> places & 1).bool()
+    return torch.bitwise_right_shift(indices.long()[..., None], places).bitwise_and(1).bool()

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vqkit.errors import bad_type, bad_value
 from vqkit.kernels import ops
+from vqkit.kernels.tracing import blocks, exporting
 from vqkit.shapes import check_float, check_number, check_shape, check_tensor
 
 TABLE_BITS = 24
@@ -129,48 +130,89 @@ def code_probabilities(logits: Tensor) -> Tensor:
     return _Probabilities.apply(logits)  # pyright: ignore[reportReturnType]
 
 
+def _mass_blocks(chances_HNd2: Tensor) -> tuple[int, list[slice]]:
+    """The bits of the first half, and slices of rows."""
+    H, N, d, _ = chances_HNd2.shape
+    return d // 2, blocks(N, max(16, VALUES_PER_BLOCK // (H * 2 ** (d - d // 2))))
+
+
+def _mass(logits_HNd: Tensor, weight_N: Tensor) -> tuple[Tensor, Tensor]:
+    """AᵀB (H, 2^d) by blocks of rows, A and B the tables of either half of the bits; and the rows' ``_chances``."""
+    H, _, d = logits_HNd.shape
+    with torch.autocast(logits_HNd.device.type, enabled=False):
+        chances_HNd2 = _chances(logits_HNd)
+        half, slices = _mass_blocks(chances_HNd2)
+        mass = logits_HNd.new_zeros(H, 2**half, 2 ** (d - half))
+        for rows in slices:
+            chances = chances_HNd2[:, rows]
+            mass.baddbmm_(_table(chances[..., :half, :]).mT, _table(chances[..., half:, :], weight_N[rows]))
+    return mass.flatten(1), chances_HNd2
+
+
+def _mass_slope(grad: Tensor, logits_HNd: Tensor, chances_HNd2: Tensor, weight_N: Tensor, mass_HK: Tensor) -> Tensor:
+    """The gradient at the logits (H, N, d), the tables made anew."""
+    H, _, d = logits_HNd.shape
+    half, slices = _mass_blocks(chances_HNd2)
+    # A slope shared by all codes moves nothing; without the one shared by those in use, differences round less.
+    shared = (grad * mass_HK).sum(1, keepdim=True) / mass_HK.sum(1, keepdim=True).clamp(min=1)
+    slope = (grad - shared).reshape(H, 2**half, 2 ** (d - half))
+    out = torch.empty_like(logits_HNd)
+    with torch.autocast(grad.device.type, enabled=False):
+        for rows in slices:
+            upper, lower = chances_HNd2[:, rows, :half], chances_HNd2[:, rows, half:]
+            first, second = _table(upper), _table(lower, weight_N[rows])
+            if half:
+                out[:, rows, :half] = _through_table(upper, first, second @ slope.mT)
+            out[:, rows, half:] = _through_table(lower, second, first @ slope)
+    return out
+
+
 class _CodeMass(torch.autograd.Function):
-    """AᵀB by blocks of rows, A and B the tables of either half of the bits; backward makes them anew."""
-
-    @staticmethod
-    def _blocks(chances_HNd2: Tensor) -> tuple[int, list[slice]]:
-        """The bits of the first half, and slices of rows."""
-        H, N, d, _ = chances_HNd2.shape
-        step = max(16, VALUES_PER_BLOCK // (H * 2 ** (d - d // 2)))
-        return d // 2, [slice(start, start + step) for start in range(0, N, step)]
-
     @staticmethod
     def forward(ctx: Any, logits_HNd: Tensor, weight_N: Tensor) -> Tensor:
-        H, _, d = logits_HNd.shape
-        with torch.autocast(logits_HNd.device.type, enabled=False):
-            chances_HNd2 = _chances(logits_HNd)
-            half, blocks = _CodeMass._blocks(chances_HNd2)
-            mass = logits_HNd.new_zeros(H, 2**half, 2 ** (d - half))
-            for rows in blocks:
-                chances = chances_HNd2[:, rows]
-                mass.baddbmm_(_table(chances[..., :half, :]).mT, _table(chances[..., half:, :], weight_N[rows]))
-        mass_HK = mass.flatten(1)
+        mass_HK, chances_HNd2 = _mass(logits_HNd, weight_N)
         ctx.save_for_backward(logits_HNd, chances_HNd2, weight_N, mass_HK)
         return mass_HK
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         logits_HNd, chances_HNd2, weight_N, mass_HK = ctx.saved_tensors
-        chances_HNd2 = _again(logits_HNd, chances_HNd2)
-        H, _, d = logits_HNd.shape
-        half, blocks = _CodeMass._blocks(chances_HNd2)
-        # A slope shared by all codes moves nothing; without the one shared by those in use, differences round less.
-        shared = (grad * mass_HK).sum(1, keepdim=True) / mass_HK.sum(1, keepdim=True).clamp(min=1)
-        slope = (grad - shared).reshape(H, 2**half, 2 ** (d - half))
-        out = torch.empty_like(logits_HNd)
-        with torch.autocast(grad.device.type, enabled=False):
-            for rows in blocks:
-                upper, lower = chances_HNd2[:, rows, :half], chances_HNd2[:, rows, half:]
-                first, second = _table(upper), _table(lower, weight_N[rows])
-                if half:
-                    out[:, rows, :half] = _through_table(upper, first, second @ slope.mT)
-                out[:, rows, half:] = _through_table(lower, second, first @ slope)
-        return out, None
+        return _mass_slope(grad, logits_HNd, _again(logits_HNd, chances_HNd2), weight_N, mass_HK), None
+
+
+@torch.library.custom_op("vqkit::code_mass", mutates_args=())
+def _mass_op(logits_HNd: Tensor, weight_N: Tensor) -> tuple[Tensor, Tensor]:
+    """``_mass`` as one node, whose blocks no number of rows unrolls."""
+    return _mass(logits_HNd, weight_N)
+
+
+@_mass_op.register_fake
+def _(logits_HNd: Tensor, weight_N: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+    H, N, d = logits_HNd.shape
+    return logits_HNd.new_empty(H, 2**d), logits_HNd.new_empty(H, N, d, 2)
+
+
+@torch.library.custom_op("vqkit::code_mass_backward", mutates_args=())
+def _mass_slope_op(grad: Tensor, logits: Tensor, chances: Tensor, weight: Tensor, mass: Tensor) -> Tensor:
+    """``_mass_slope`` as one node."""
+    return _mass_slope(grad, logits, chances, weight, mass)
+
+
+@_mass_slope_op.register_fake
+def _(grad: Tensor, logits: Tensor, chances: Tensor, weight: Tensor, mass: Tensor) -> Tensor:  # noqa: ARG001
+    return torch.empty_like(logits)
+
+
+def _remember(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(inputs[0], output[1], inputs[1], output[0])
+
+
+def _mass_backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None]:
+    return _mass_slope_op(grad, *ctx.saved_tensors), None
+
+
+_mass_op.register_autograd(_mass_backward, setup_context=_remember)
 
 
 def code_mass(logits: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -209,7 +251,8 @@ def code_mass(logits: Tensor, valid: Tensor | None = None) -> Tensor:
         if check_tensor("valid", valid).dtype != torch.bool:
             raise bad_type("valid", "a bool tensor", valid.dtype)
         weight_N = check_shape("valid", valid, (N,)).to(logits_HNd.dtype)
-    mass: Tensor = _CodeMass.apply(logits_HNd, weight_N)  # pyright: ignore[reportAssignmentType]
+    compiled = torch.compiler.is_compiling() and not exporting()
+    mass: Any = _mass_op(logits_HNd, weight_N)[0] if compiled else _CodeMass.apply(logits_HNd, weight_N)
     return mass if logits.ndim == 3 else mass[0]
 
 

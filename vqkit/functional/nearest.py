@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, overload
 
 import torch
@@ -91,7 +92,7 @@ def nearest(
     if T > K:
         raise bad_value("topk", f"at most the {K} codes there are", topk)
 
-    rows_HND = x.detach().reshape(H, -1, D) if x.numel() else x.detach().new_empty(H, x.shape[:-1].numel() // H, D)
+    rows_HND = x.detach().reshape(H, math.prod(x.shape[:-1]) // H, D)
     indices, distances = search(rows_HND, codebook_HKD.detach(), metric, T, backend or "")
     shape = x.shape[:-1] if topk is None else (*x.shape[:-1], T)
     if not return_distances:

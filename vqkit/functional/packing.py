@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vqkit.errors import bad_type, bad_value
+from vqkit.kernels.tracing import exact_sum, exporting
 from vqkit.shapes import check_indices, check_int, check_shape
 
 MAX_INDICES = 2**62
@@ -29,7 +30,22 @@ def check_level_counts(name: str, counts: object, minimum: int = 1, maximum: int
 def _basis(digits: Tensor, counts: Tensor | Sequence[int]) -> tuple[Tensor, Tensor]:
     """Counts (D,) and their place values (D,): the product of all counts before."""
     counts_D = torch.as_tensor(counts, dtype=torch.int64, device=digits.device)
-    return counts_D, counts_D.cumprod(0) // counts_D
+    return counts_D, place_values(counts_D)
+
+
+def place_values(counts_D: Tensor) -> Tensor:
+    """The product of all counts before each, (D,) int64; exported, one after the other: ONNX has no cumulative product.
+
+    >>> import torch
+    >>> place_values(torch.tensor([8, 5, 3])).tolist()
+    [1, 8, 40]
+    """
+    if not exporting():
+        return counts_D.cumprod(0) // counts_D
+    values = [torch.ones_like(counts_D[0])]
+    for count in counts_D[:-1].unbind(0):
+        values.append(values[-1] * count)
+    return torch.stack(values)
 
 
 def pack_levels(levels: Tensor, counts: Tensor | Sequence[int]) -> Tensor:
@@ -52,7 +68,7 @@ def pack_levels(levels: Tensor, counts: Tensor | Sequence[int]) -> Tensor:
     """
     counts_D, basis_D = _basis(check_indices("levels", levels), counts)
     check_shape("levels", levels, ("...", counts_D.shape[0]))
-    return (levels.long() * basis_D).sum(-1)
+    return exact_sum(levels.long() * basis_D)
 
 
 def unpack_levels(indices: Tensor, counts: Tensor | Sequence[int]) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vqkit import distributed
 from vqkit.functional.hashing import hashed_bits
 
 # The multipliers of MurmurHash3's finaliser, as signed numbers.
@@ -20,6 +21,17 @@ _STEP, _LEAST = 2.0**-31 * (1 - 2.0**-23), 2.0**-33  # the 2^31 values then lie 
 def noise_seed(like: Tensor) -> Tensor:
     """A seed () int64 from the default generator, on the device of ``like``."""
     return torch.randint(2**32, (), device=like.device)
+
+
+def noise_key(like: Tensor, rows: int, over_ranks: bool = False) -> Tensor:
+    """A seed and the number of the first row, (2,) int64; ``over_ranks``: the first rank's seed, and this rank's rows
+    numbered behind those of the ranks before.
+    """
+    key = torch.stack([noise_seed(like), torch.zeros((), dtype=torch.int64, device=like.device)])
+    if not over_ranks or distributed.world_size() == 1:
+        return key
+    keys_R2, rows_R = distributed.gathered([key, torch.full_like(key[0], rows)])
+    return torch.stack([keys_R2[0, 0], rows_R[: distributed.rank()].sum()])
 
 
 class PairNoise:

@@ -18,23 +18,23 @@ from vqkit.functional.affinity import (
     wanted,
 )
 from vqkit.functional.lookup import take
-from vqkit.functional.pair_noise import PairNoise, noise_seed
+from vqkit.functional.pair_noise import PairNoise, noise_key
 
 
 @torch.library.custom_op(
     "vqkit::softmax_mixtures",
     mutates_args=(),
-    schema=f"(Tensor centred, Tensor temperature, Tensor? seed, {PARTS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    schema=f"(Tensor centred, Tensor temperature, Tensor? key, {PARTS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
 def _mixtures(
-    centred_KD: Tensor, temperature: Tensor, seed: Tensor | None, *parts: Any
+    centred_KD: Tensor, temperature: Tensor, key: Tensor | None, *parts: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """y = softmax((s + g)/τ)·E (N, D) float32 and its largest term (N,); and of every row what backward needs, (N,)
     each: the largest score, then after noise and temperature the largest again, and the sum of exponentials.
     """
     with torch.autocast(centred_KD.device.type, enabled=False):
         blocks = ScoreBlocks(Affinity(*parts))
-        score_NK, noise = blocks.buffer(), None if seed is None else blocks.noise(seed)
+        score_NK, noise = blocks.buffer(), None if key is None else blocks.noise(key)
         soft_ND = centred_KD.new_empty(blocks.rows, centred_KD.shape[1])
         index_N = torch.empty(blocks.rows, dtype=torch.int64, device=soft_ND.device)
         level_N = blocks.level()
@@ -53,7 +53,7 @@ def _mixtures(
     "vqkit::softmax_mixtures_backward",
     mutates_args=(),
     schema="(Tensor slope, Tensor soft, Tensor level, Tensor peak, Tensor total, bool[] needs, bool of_codes, "
-    f"Tensor centred, Tensor temperature, Tensor? seed, {PARTS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    f"Tensor centred, Tensor temperature, Tensor? key, {PARTS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
 def _mixtures_backward(
     slope_ND: Tensor,
@@ -65,14 +65,14 @@ def _mixtures_backward(
     of_codes: bool,
     centred_KD: Tensor,
     temperature: Tensor,
-    seed: Tensor | None,
+    key: Tensor | None,
     *parts: Any,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """With p the softmax and r the gradient of y: ∂L/∂s_k = p_k (r·e_k − r·y)/τ, and E gets Σ_n p_n rᵀ_n."""
     with torch.autocast(slope_ND.device.type, enabled=False):
         blocks = ScoreBlocks(Affinity(*parts))
         gradients = ScoreGradients(blocks, needs)
-        p_NK, back_NK, noise = blocks.buffer(), blocks.buffer(), None if seed is None else blocks.noise(seed)
+        p_NK, back_NK, noise = blocks.buffer(), blocks.buffer(), None if key is None else blocks.noise(key)
         sum_KD = centred_KD.new_zeros(centred_KD.shape if of_codes else (0, 0))
         for part in blocks.slices():
             exact_nK, slope_nD = blocks.scores(part, level_N[part]), slope_ND[part]
@@ -88,7 +88,7 @@ def _mixtures_backward(
 
 
 @_mixtures.register_fake
-def _(centred_KD: Tensor, temperature: Tensor, seed: Tensor | None, rows_ND: Tensor, table_KD: Tensor, *_: Any) -> Any:  # noqa: ARG001
+def _(centred_KD: Tensor, temperature: Tensor, key: Tensor | None, rows_ND: Tensor, table_KD: Tensor, *_: Any) -> Any:  # noqa: ARG001
     N = rows_ND.shape[0]
     index_N = torch.empty(N, dtype=torch.int64, device=centred_KD.device)
     soft_ND, row_N = centred_KD.new_empty(N, centred_KD.shape[1]), centred_KD.new_empty(N)
@@ -128,7 +128,12 @@ def _warm(scores_NK: Tensor, noise: PairNoise | None, part: slice, temperature: 
 
 
 def mixtures(
-    scores: Affinity, codes_KD: Tensor, temperature: float | Tensor = 1.0, *, noise: bool = True
+    scores: Affinity,
+    codes_KD: Tensor,
+    temperature: float | Tensor = 1.0,
+    *,
+    noise: bool = True,
+    over_ranks: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """softmax((s + g)/τ)·E for every row, with Gumbel noise g, and its largest term.
 
@@ -139,6 +144,7 @@ def mixtures(
     Args:
         scores: s. codes_KD: the table E (K, D).
         temperature: τ > 0, a number or a 0-dim tensor, which gets no gradient. noise: False for g = 0.
+        over_ranks: draw as one process would for the rows of all ranks, every one of which must call this.
 
     Returns:
         mixtures (N, D) float32, with gradients to scores and table, and indices (N,) int64 of the largest term.
@@ -152,10 +158,10 @@ def mixtures(
         ([1.0, 1.0], [1, 1])
     """
     temperature = torch.as_tensor(temperature, dtype=torch.float32, device=codes_KD.device).detach()
-    seed = noise_seed(codes_KD) if noise else None
+    key = noise_key(codes_KD, scores.rows.shape[0], over_ranks) if noise else None
     # Less its mean, so that differences of its products are differences of small numbers.
     mean_D = codes_KD.detach().double().mean(0)
-    soft_ND, index_N, *_ = _mixtures((codes_KD - mean_D).float(), temperature, seed, *scores)
+    soft_ND, index_N, *_ = _mixtures((codes_KD - mean_D).float(), temperature, key, *scores)
     return soft_ND + mean_D.float(), index_N
 
 

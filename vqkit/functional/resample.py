@@ -37,7 +37,17 @@ def area_down(x: Tensor, size: Sequence[int]) -> Tensor:
     target = _check(x, size)
     if any(new > old for new, old in zip(target, x.shape[2:], strict=True)):
         raise bad_value("size", f"at most {tuple(x.shape[2:])}", target)
-    return x if target == x.shape[2:] else F.interpolate(x, size=list(target), mode="area")
+    if target == x.shape[2:]:
+        return x
+    return _area_of_volumes(x, target) if len(target) == 3 else F.interpolate(x, size=list(target), mode="area")
+
+
+def _area_of_volumes(x: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Plane by plane and then along what is left: ONNX has no adaptive average in three axes."""
+    B, C, *old = x.shape
+    T, H, W = size
+    planes = F.interpolate(x.reshape(B, C * old[0], *old[1:]), size=[H, W], mode="area")
+    return F.interpolate(planes.reshape(B, C, old[0], H * W), size=[T, H * W], mode="area").reshape(B, C, T, H, W)
 
 
 def upsample(x: Tensor, size: Sequence[int], mode: str = "cubic") -> Tensor:

@@ -11,7 +11,7 @@ from vqkit.errors import bad_value
 from vqkit.functional.affinity import PARTS, Affinity, ScoreBlocks, affinity
 from vqkit.functional.lookup import take
 from vqkit.functional.nearest import METRICS, nearest
-from vqkit.functional.pair_noise import noise_seed
+from vqkit.functional.pair_noise import noise_key
 from vqkit.functional.relaxed import mixtures, one_hot_straight_through
 from vqkit.shapes import check_choice, check_float, check_number, check_shape
 
@@ -26,12 +26,15 @@ def _check(x: Tensor, codebook: Tensor, temperature: float, metric: str) -> None
 
 
 @torch.no_grad()
-def sample_codes(x: Tensor, codebook: Tensor, temperature: float = 1.0, *, metric: str = "euclidean") -> Tensor:
+def sample_codes(
+    x: Tensor, codebook: Tensor, temperature: float = 1.0, *, metric: str = "euclidean", over_ranks: bool = False
+) -> Tensor:
     """Draw a code per row with probability ∝ exp(−|x − e|²/τ) (RQ-VAE, Lee et al. 2022, arXiv:2203.01941).
 
     Args:
         x: rows (N, D). codebook: codes (K, D). temperature: τ > 0. metric: for ``"cosine"`` ∝ exp(cos/τ),
-            for ``"dot"`` ∝ exp(x·e/τ).
+            for ``"dot"`` ∝ exp(x·e/τ). over_ranks: as one process would draw for the rows of all ranks, every one of
+            which must call this.
 
     Returns:
         indices (N,) int64; blockwise, never N×K at once.
@@ -42,15 +45,15 @@ def sample_codes(x: Tensor, codebook: Tensor, temperature: float = 1.0, *, metri
         tensor([0, 0, 0])
     """
     _check(x, codebook, temperature, metric)
-    return _draws(noise_seed(x), *affinity(x, codebook, metric, temperature))
+    return _draws(noise_key(x, x.shape[0], over_ranks), *affinity(x, codebook, metric, temperature))
 
 
-@torch.library.custom_op("vqkit::softmax_draws", mutates_args=(), schema=f"(Tensor seed, {PARTS}) -> Tensor")
-def _draws(seed: Tensor, *parts: Any) -> Tensor:
+@torch.library.custom_op("vqkit::softmax_draws", mutates_args=(), schema=f"(Tensor key, {PARTS}) -> Tensor")
+def _draws(key: Tensor, *parts: Any) -> Tensor:
     """The code of largest score and noise: (N,) int64."""
-    with torch.autocast(seed.device.type, enabled=False):
+    with torch.autocast(key.device.type, enabled=False):
         blocks = ScoreBlocks(Affinity(*parts))
-        score_NK, noise = blocks.buffer(), blocks.noise(seed)
+        score_NK, noise = blocks.buffer(), blocks.noise(key)
         index_N = blocks.level().long()
         for part in blocks.slices():
             index_N[part] = noise.add_to_(blocks.relative(part, score_NK)[0], part).max(1).indices
@@ -58,12 +61,18 @@ def _draws(seed: Tensor, *parts: Any) -> Tensor:
 
 
 @_draws.register_fake
-def _(seed: Tensor, rows_ND: Tensor, *_: Any) -> Tensor:
-    return seed.new_empty(rows_ND.shape[0])
+def _(key: Tensor, rows_ND: Tensor, *_: Any) -> Tensor:
+    return key.new_empty(rows_ND.shape[0])
 
 
 def gumbel_straight_through(
-    x: Tensor, codebook: Tensor, temperature: float = 1.0, *, metric: str = "euclidean", noise: bool = True
+    x: Tensor,
+    codebook: Tensor,
+    temperature: float = 1.0,
+    *,
+    metric: str = "euclidean",
+    noise: bool = True,
+    over_ranks: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Hard codes forward, softmax gradients backward (Jang et al. 2017, arXiv:1611.01144).
 
@@ -72,7 +81,7 @@ def gumbel_straight_through(
     computed in blocks and again in backward, so N×K is never held.
 
     Args:
-        x: rows (N, D). codebook: codes (K, D). temperature: τ > 0. metric, noise: as above.
+        x: rows (N, D). codebook: codes (K, D). temperature: τ > 0. metric, noise, over_ranks: as above.
 
     Returns:
         quantized (N, D) in the codebook's dtype, and indices (N,) int64.
@@ -87,7 +96,7 @@ def gumbel_straight_through(
     """
     _check(x, codebook, temperature, metric)
 
-    soft, drawn = mixtures(affinity(x, codebook, metric, temperature), codebook, noise=noise)
+    soft, drawn = mixtures(affinity(x, codebook, metric, temperature), codebook, noise=noise, over_ranks=over_ranks)
     indices = drawn if noise else nearest(x, codebook, metric=metric)
     hard = take(codebook.detach()[None], indices[None])[0]
     return hard + (soft - soft.detach()), indices

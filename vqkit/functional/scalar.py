@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from vqkit.errors import bad_value
-from vqkit.functional.packing import check_level_counts
+from vqkit.functional.packing import check_level_counts, place_values
 from vqkit.kernels import ops
 from vqkit.shapes import check_float, check_indices, check_number, check_shape, check_tensor
 
@@ -66,7 +66,7 @@ def _squashing(levels_D: Tensor, dtype: torch.dtype, symmetric: bool) -> tuple[T
     """tanh of the shift s, r and (L−1)/2, of each coordinate."""
     half_D = (levels_D - 1).to(dtype) / 2
     if symmetric:
-        return torch.zeros_like(half_D), half_D, half_D
+        return torch.zeros_like(half_D), half_D.clone(), half_D  # compile wants each tensor passed once
     reach_D = half_D + (half_D * MARGIN).clamp(max=0.25)
     return torch.where(levels_D % 2 == 0, 0.5, 0.0).to(dtype) / reach_D, reach_D, half_D
 
@@ -129,8 +129,7 @@ def level_grid(levels_D: Tensor, dtype: torch.dtype, symmetric: bool) -> LevelGr
     """The grid of so many levels, for numbers of ``dtype``."""
     offset_D, reach_D, half_D = _squashing(levels_D, dtype, symmetric)
     middle_D, top_D = _middle(levels_D, dtype, symmetric), (levels_D - 1).to(dtype)
-    basis_D = levels_D.cumprod(0) // levels_D
-    return LevelGrid(offset_D.atanh(), reach_D, half_D, top_D, middle_D, basis_D, reach_D / middle_D)
+    return LevelGrid(offset_D.atanh(), reach_D, half_D, top_D, middle_D, place_values(levels_D), reach_D / middle_D)
 
 
 class _Snap(torch.autograd.Function):

@@ -11,7 +11,9 @@ from vqkit import distributed
 from vqkit.errors import bad_value
 from vqkit.functional.logits import code_logits, row_blocks
 from vqkit.functional.nearest import METRICS, search_biased
+from vqkit.kernels.ops import plain
 from vqkit.kernels.reference.unit import unit
+from vqkit.kernels.tracing import exporting
 from vqkit.shapes import check_choice, check_float, check_int, check_number, check_shape, check_tensor
 
 
@@ -86,18 +88,35 @@ def _centred(x: Tensor, codebook: Tensor, valid: Tensor, over_ranks: bool) -> tu
     return x_ND - mean_D, codes_KD, torch.where(variance > 0, variance, 1).sqrt()
 
 
-def _balanced(x_ND: Tensor, codes_KD: Tensor, valid: Tensor, width: Tensor, log_b: Tensor, over_ranks: bool) -> Tensor:
-    """One iteration: every row to one unit, then every code to its share; log b (K,) float64."""
-    K = codes_KD.shape[0]
+def _log_masses(x_ND: Tensor, codes_KD: Tensor, valid: Tensor, width: Tensor, log_b: Tensor) -> Tensor:
+    """What every code gets when every row gives one unit, its logarithm: (K,) float64."""
     log_mass = torch.full_like(log_b, -torch.inf)
-    for rows in row_blocks(x_ND.shape[0], K):
+    for rows in row_blocks(x_ND.shape[0], codes_KD.shape[0]):
         log_kernel = code_logits(x_ND[rows], codes_KD, "euclidean").double() / width
         log_plan = log_kernel - (log_kernel + log_b).logsumexp(1, keepdim=True)
         log_plan = torch.where(valid[rows, None], log_plan, -torch.inf)
         log_mass = torch.logaddexp(log_mass, log_plan.logsumexp(0))
+    return log_mass
+
+
+@torch.library.custom_op("vqkit::sinkhorn_log_masses", mutates_args=())
+def _log_masses_op(x_ND: Tensor, codes_KD: Tensor, valid: Tensor, width: Tensor, log_b: Tensor) -> Tensor:
+    """``_log_masses`` as one node, whose blocks no number of rows unrolls."""
+    return _log_masses(x_ND, codes_KD, valid, width, log_b)
+
+
+@_log_masses_op.register_fake
+def _(x_ND: Tensor, codes_KD: Tensor, valid: Tensor, width: Tensor, log_b: Tensor) -> Tensor:  # noqa: ARG001
+    return torch.empty_like(log_b)
+
+
+def _balanced(x_ND: Tensor, codes_KD: Tensor, valid: Tensor, width: Tensor, log_b: Tensor, over_ranks: bool) -> Tensor:
+    """One iteration: every row to one unit, then every code to its share; log b (K,) float64."""
+    K = codes_KD.shape[0]
+    log_mass = (_log_masses if plain(x_ND) or exporting() else _log_masses_op)(x_ND, codes_KD, valid, width, log_b)
     count = valid.sum().double()
     if over_ranks:
-        log_mass = distributed.gathered(log_mass).logsumexp(0)
+        log_mass = distributed.gathered([log_mass])[0].logsumexp(0)
         (count,) = distributed.summed([count])
     # No row, no balance to seek.
     return torch.where(log_mass.isfinite(), count.log() - math.log(K) - log_mass, log_b)

@@ -12,11 +12,13 @@ from vqkit.functional.affinity import (
     Affinity,
     ScoreBlocks,
     ScoreGradients,
+    every_score,
     exponentials_,
     needed,
     no_gradients,
     wanted,
 )
+from vqkit.kernels.tracing import exporting
 
 
 @torch.library.custom_op(
@@ -90,4 +92,8 @@ _cross_entropy.register_autograd(_backward, setup_context=_remember)
 
 def softmax_cross_entropy(scores: Affinity, indices_N: Tensor) -> Tensor:
     """Σ −ln p_n(index), p_n = softmax(scores of row n), over rows of index >= 0: () float32."""
+    if exporting():
+        log_NK = every_score(scores).log_softmax(1)
+        own_N = log_NK.gather(1, indices_N[:, None].clamp(min=0))[:, 0]
+        return torch.where(indices_N >= 0, -own_N, 0).sum().float()
     return _cross_entropy(indices_N, *scores)[0].sum().float()

@@ -14,12 +14,14 @@ from vqkit.functional.affinity import (
     ScoreBlocks,
     ScoreGradients,
     affinity,
+    every_score,
     exponentials_,
     needed,
     no_gradients,
     wanted,
 )
 from vqkit.functional.nearest import METRICS
+from vqkit.kernels.tracing import exporting
 from vqkit.shapes import check_choice, check_float, check_number, check_shape, check_tensor
 
 
@@ -109,6 +111,13 @@ def _(a: Tensor, b: Tensor, c: Tensor, d: Tensor, e: Tensor, needs: list[bool], 
     return no_gradients(Affinity(*given[2:]), needs)
 
 
+def _masses_at_once(weight_N: Tensor, scores: Affinity) -> tuple[Tensor, Tensor]:
+    """The masses and entropies of ``_masses`` in plain operations, for export."""
+    log_NK = every_score(scores).log_softmax(1)
+    p_NK = log_NK.exp()
+    return weight_N.double() @ p_NK, -torch.where(p_NK > 0, p_NK * log_NK, 0).sum(1)
+
+
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     weight_N, ctx.with_rows, *tensors, ctx.unit = inputs
     ctx.mark_non_differentiable(output[2])
@@ -136,7 +145,11 @@ def softmax_entropies(
         with_rows: False leaves ``per_row`` zero.
     """
     weight_N = valid_N.float()
-    mass_K, entropy_N, _ = _masses(weight_N, with_rows, *scores)
+    if exporting():
+        mass_K, entropy_N = _masses_at_once(weight_N, scores)
+        entropy_N = entropy_N if with_rows else torch.zeros_like(entropy_N)
+    else:
+        mass_K, entropy_N, _ = _masses(weight_N, with_rows, *scores)
     count = weight_N.sum(dtype=torch.float64)
     mass_K1 = torch.cat([mass_K, count[None]])
     mass_K1 = summed_with_gradient([mass_K1])[0] if over_ranks else mass_K1

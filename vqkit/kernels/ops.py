@@ -1,7 +1,7 @@
 """The ops, each by the fastest backend that can run it. Inputs are checked by ``functional``.
 
-In eager code a backend is called directly. Compile and export see a search as one node, a PyTorch custom op, and fuse
-what is elementwise themselves.
+In eager code a backend is called directly. Compile sees a search as one node, a PyTorch custom op, and fuses what is
+elementwise itself. Export sees plain aten operations, so that what it writes runs without vqkit.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from vqkit.kernels import reference
+from vqkit.kernels import portable, reference
 from vqkit.kernels.dispatch import choose
+from vqkit.kernels.tracing import exporting
 
 
 def plain(tensor: Tensor) -> bool:
@@ -28,6 +29,8 @@ def nearest(x_HND: Tensor, codebook_HKD: Tensor, metric: str, topk: int, backend
     """Indices (H, N, T) int64 and distances (H, N, T) float64; ``backend`` "" lets dispatch choose."""
     if plain(x_HND):
         return choose("nearest", x_HND, backend or None).function(x_HND, codebook_HKD, metric, topk)
+    if exporting() and not backend:
+        return portable.nearest(x_HND, codebook_HKD, metric, topk)
     return nearest_op(x_HND, codebook_HKD, metric, topk, backend)
 
 
@@ -35,6 +38,8 @@ def nearest_index(x_HND: Tensor, codebook_HKD: Tensor, metric: str, backend: str
     """Indices (H, N) int64 of the nearest codes alone."""
     if plain(x_HND):
         return choose("nearest_index", x_HND, backend or None).function(x_HND, codebook_HKD, metric)
+    if exporting() and not backend:
+        return portable.nearest_index(x_HND, codebook_HKD, metric)
     return nearest_index_op(x_HND, codebook_HKD, metric, backend)
 
 
@@ -49,6 +54,8 @@ def residual_chain(x_ND: Tensor, codebooks_QKD: Tensor, backend: str = "") -> Te
     """Indices (N, Q) int64 of float32 rows by the nearest codes of Q float32 codebooks, each of what the last left."""
     if plain(x_ND):
         return choose("residual_chain", x_ND, backend or None).function(x_ND, codebooks_QKD)
+    if exporting() and not backend:
+        return portable.residual_chain(x_ND, codebooks_QKD)
     return residual_chain_op(x_ND, codebooks_QKD, backend)
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vqkit.codebook import Codebook, codebook_warmup
+from vqkit.codebook.recompute import within_backward
 from vqkit.codebook.window import UsageWindow
 from vqkit.errors import ArgumentError, bad_type
 from vqkit.functional.counted import none_known, zero_unless
@@ -218,7 +219,7 @@ class Quantizer(nn.Module):
 
     def _count_codes(self, indices_NI: Tensor) -> None:
         """Tell the window what a training step drew."""
-        if self.training and self.window is not None:
+        if self.training and self.window is not None and not within_backward():
             self.window.record_(indices_NI.t())
 
     def _window(self) -> UsageWindow:

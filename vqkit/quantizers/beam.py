@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vqkit.kernels.tracing import blocks, least
 from vqkit.quantizers.base import Quantizer
 from vqkit.quantizers.stage_codes import context_of
 
@@ -33,10 +34,9 @@ def extended(beams: Beams, stage: Quantizer, rows: Tensor, valid: Tensor, width:
     ``width``.
     """
     step = max(1, VALUES_PER_BLOCK // (width * rows.shape[1]))
-    blocks = [slice(start, start + step) for start in range(0, max(1, rows.shape[0]), step)]
     parts = [
         _extended(Beams(beams.totals[block], beams.paths[block]), stage, rows[block], valid[block], width)
-        for block in blocks
+        for block in blocks(rows.shape[0], step)
     ]
     return Beams(torch.cat([part.totals for part in parts]), torch.cat([part.paths for part in parts]))
 
@@ -47,8 +47,8 @@ def _extended(beams: Beams, stage: Quantizer, rows: Tensor, valid: Tensor, width
     context = context_of(stage, beams.totals.flatten(0, 1))
     error, indices = stage.proposals(residual, valid.repeat_interleave(B), width, **context)
     T = error.shape[1]
-    # A stable sort, so that ties go to the better beam and the lower index.
-    order_NB = error.reshape(N, B * T).sort(dim=1, stable=True).indices[:, : min(width, B * T)]
+    # Ties go to the better beam and the lower index.
+    _, order_NB = least(error.reshape(N, B * T), min(width, B * T))
     totals, paths = _picked(beams.totals, order_NB // T), _picked(beams.paths, order_NB // T)
     chosen = _picked(indices.reshape(N, B * T, indices.shape[-1]), order_NB)
     codes = stage.decode_rows(chosen.flatten(0, 1), **context_of(stage, totals.flatten(0, 1))).float()

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from vqkit.codebook.affine import Affine, RunningAffine
+from vqkit.codebook.in_place import InPlace
 from vqkit.codebook.init import Init, KMeansInit, Uniform
 from vqkit.codebook.revive import ReplaceRare, ReplaceStale, Revive
-from vqkit.codebook.update import EMA, Fixed, Gradient, InPlace, Update
+from vqkit.codebook.update import EMA, Fixed, Gradient, Update
 from vqkit.errors import ArgumentError, ArgumentTypeError, bad_value
 from vqkit.quantizers.estimators import (
     DiVeQ,

@@ -8,6 +8,7 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor, nn
 
+from vqkit import distributed
 from vqkit.errors import bad_value
 from vqkit.layout import Layout, channel_axis
 from vqkit.quantizers.base import Quantizer, Step
@@ -80,6 +81,7 @@ class Grouped(Quantizer):
         """
         return self._forward(x, return_all_codes, **call)
 
+    @distributed.together()
     def _forward(self, x: Tensor, return_all_codes: bool, **call: Any) -> Quantized | QuantizedWithCodes:
         mask, lens = call.pop("mask", None), call.pop("lens", None)
         targets = call.pop("indices", None)
@@ -137,6 +139,7 @@ class Grouped(Quantizer):
 
     # --- on rows ----------------------------------------------------------------------------------------------------
 
+    @distributed.together()
     def step(
         self,
         rows: Tensor,

@@ -11,11 +11,11 @@ from vqkit.codebook import Codebook, Gradient
 from vqkit.codebook.init import Init
 from vqkit.errors import ArgumentError, bad_value
 from vqkit.functional.affinity import linear_affinity
-from vqkit.functional.logits import row_blocks, rows_per_block
+from vqkit.functional.likeliest import likeliest
 from vqkit.functional.lookup import take
 from vqkit.functional.relaxed import mixtures, one_hot_straight_through
 from vqkit.functional.softmax_entropy import softmax_entropies
-from vqkit.kernels.ops import plain
+from vqkit.kernels.tracing import exporting
 from vqkit.quantizers.annealing import Annealing, Schedule
 from vqkit.quantizers.base import Quantizer, Step
 from vqkit.quantizers.config import registered
@@ -143,8 +143,8 @@ class GumbelQuantize(Quantizer):
     def encode_rows(self, rows: Tensor, valid: Tensor) -> Tensor:
         """The most probable codes."""
         x_ND = self._prepared(rows).detach()
-        classifiers = [(W_KD.detach(), b_K.detach()) for W_KD, b_K in self._classifiers(x_ND.dtype)]
-        found_NG = torch.stack([_likeliest(x_ND, W_KD, b_K) for W_KD, b_K in classifiers], 1)
+        found = [likeliest(x_ND, W_KD.detach(), b_K.detach()) for W_KD, b_K in self._classifiers(x_ND.dtype)]
+        found_NG = torch.stack(found, 1)
         return torch.where((valid & (found_NG >= 0).all(1))[:, None], found_NG, -1)
 
     def decode_rows(self, indices: Tensor) -> Tensor:
@@ -174,13 +174,15 @@ class GumbelQuantize(Quantizer):
 
     def _choose(self, x_ND: Tensor, codes_GKD: Tensor, chosen_NG: Tensor, draw: bool) -> tuple[Tensor, Tensor]:
         """The output (N, dim) with its gradient, and the codes (N, G) drawn for it, or those ``chosen``."""
-        if not (self.training or torch.is_grad_enabled()):
+        if not self.training and (exporting() or not torch.is_grad_enabled()):
             return self._looked_up(codes_GKD, chosen_NG).to(x_ND.dtype), chosen_NG
         values, indices, tau = [], [], self.temperature
         hard, noise = self.hard or not self.training, self.training and draw
         for g, (W_KD, b_K) in enumerate(self._classifiers(x_ND.dtype)):
             table = codes_GKD[g].detach() if hard else codes_GKD[g]
-            soft_ND, drawn_N = mixtures(linear_affinity(x_ND, W_KD, b_K), table, tau, noise=noise)
+            soft_ND, drawn_N = mixtures(
+                linear_affinity(x_ND, W_KD, b_K), table, tau, noise=noise, over_ranks=self.training
+            )
             indices.append(drawn_N if hard and noise else chosen_NG[:, g])
             values.append(one_hot_straight_through(codes_GKD[g], indices[-1], soft_ND) if hard else soft_ND)
         return torch.cat(values, 1).to(x_ND.dtype), torch.stack(indices, 1)
@@ -201,19 +203,3 @@ class GumbelQuantize(Quantizer):
         self._count_codes(counted)
         if not (more or self.book.accumulating):
             self.annealing.advance_()
-
-
-def _likeliest(x_ND: Tensor, W_KD: Tensor, b_K: Tensor) -> Tensor:
-    """The highest of the scores Wx + b, which are float32, (N,); −1 where one of them is not finite."""
-    (N, _), K = x_ND.shape, b_K.shape[0]
-    found_N = torch.empty(N, dtype=torch.int64, device=x_ND.device)
-    # One buffer for all blocks: where large blocks come and go beside small results that stay, glibc's heap grows.
-    buffer_NK = x_ND.new_empty(min(N, rows_per_block(K, x_ND)), K) if plain(x_ND) else None
-    with torch.autocast(x_ND.device.type, enabled=False):
-        for part in row_blocks(N, K, x_ND):
-            out_nK = None if buffer_NK is None else buffer_NK[: part.stop - part.start]
-            scores_nK = torch.addmm(b_K, x_ND[part], W_KD.t(), out=out_nK).float()
-            most_n, best_n = scores_nK.max(1)
-            finite_n = most_n.isfinite() & scores_nK.amin(1).isfinite()
-            found_N[part] = torch.where(finite_n, best_n, -1)
-    return found_N

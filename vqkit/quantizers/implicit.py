@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vqkit.codebook import Gradient
 from vqkit.errors import ArgumentError, bad_value
+from vqkit.kernels.tracing import blocks, least
 from vqkit.quantizers.base import Step
 from vqkit.quantizers.config import registered
 from vqkit.quantizers.estimators import GumbelStraightThrough, IndexBackpropagation
@@ -175,19 +176,18 @@ class ImplicitVQ(VectorQuantize):
         """The ``count`` nearest of each row's own codes: indices and squared distances (N, T)."""
         width = self.codebook_size if self.preselect is None else max(self.preselect, count)
         step = max(1, VALUES_PER_BLOCK // (width * self.dim))
-        found = [torch.empty(0, count, dtype=torch.int64, device=x_ND.device)]
-        squared = [x_ND.new_empty(0, count)]
-        for start in range(0, x_ND.shape[0], step):
-            x, context = x_ND[start : start + step], context_ND[start : start + step]
+        found, squared = [], []
+        for block in blocks(x_ND.shape[0], step):
+            x, context = x_ND[block], context_ND[block]
             if width == self.codebook_size:
                 candidates = torch.arange(width, device=x.device).expand(x.shape[0], -1)
             else:
                 candidates = self.book.nearest(x[None], codes_KD[None], width)[0]
             made = self.net(F.embedding(candidates, codes_KD), context[:, None].expand(-1, width, -1))
-            # A stable sort over codes in ascending order: ties go to the lowest index.
-            nearest = (x[:, None] - made).square().sum(-1).sort(dim=1, stable=True)
-            found.append(candidates.gather(1, nearest.indices[:, :count]))
-            squared.append(nearest.values[:, :count])
+            # Over codes in ascending order: ties go to the lowest index.
+            error, places = least((x[:, None] - made).square().sum(-1), count)
+            found.append(candidates.gather(1, places))
+            squared.append(error)
         return torch.cat(found), torch.cat(squared)
 
 

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from vqkit import functional
+from vqkit import distributed, functional
 from vqkit.codebook import Codebook, EvenlySpaced, Fixed, Gradient, InPlace
 from vqkit.codebook.fit import place_from_rows_
 from vqkit.codebook.update import Update
@@ -123,6 +123,7 @@ class LatentQuantize(LevelQuantizer):
         """
         return self._quantize(x, mask, lens, freeze_codebook)
 
+    @distributed.together()
     def step(
         self,
         rows: Tensor,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vqkit import functional
+from vqkit import distributed, functional
 from vqkit.codebook.window import UsageWindow
 from vqkit.errors import bad_type, bad_value
 from vqkit.functional.lookup import check_code_range
@@ -179,6 +179,7 @@ class MultiScale(Quantizer):
         for quantizer in self.quantizers:
             quantizer.begin_(tokens.flatten(0, 1), counted, frozen=frozen)
 
+    @distributed.together()
     def step(
         self,
         rows: Tensor,
@@ -192,7 +193,7 @@ class MultiScale(Quantizer):
         learning = self.training and not (self.freeze_codebook if frozen is None else frozen)
         if learning and not self.begun:
             self.begin_(rows, valid, frozen=frozen)
-        kept_B = None if self.dropout is None or not self.training else self.dropout.kept_(len(rows), tick=learning)
+        kept_B = None if self.dropout is None or not self.training else self.dropout.kept_(rows.shape[0], tick=learning)
         chosen = [None] * S if given is None else self.scales.columns(given, self._width)
         f_hat, losses, found = torch.zeros_like(x), [], []
         for s, quantizer in enumerate(self._each()):
@@ -213,7 +214,7 @@ class MultiScale(Quantizer):
         def through(again: Tensor) -> Tensor:
             tokens, q = self._tokens(self._maps(again, again.dtype)), self._tokens(f_hat).to(again.dtype)
             y = estimate(self.estimator, tokens, q, training=self.training)
-            return y.reshape(len(again), again.shape[1] // self.dim, self.dim).mT.reshape(again.shape)
+            return y.reshape(again.shape[0], again.shape[1] // self.dim, self.dim).mT.reshape(again.shape)
 
         return Step(f_hat.flatten(1), self.scales.one_row(found), loss, valid, through)
 
@@ -242,14 +243,14 @@ class MultiScale(Quantizer):
         check_shape("indices", check_indices("indices", indices), ("B", "L", *self._tail))
         missing = sum(self.scales.tokens[self.scales.prefix(indices.shape[1]) :])
         rows_BI = nn.functional.pad(indices.long().flatten(1), (0, missing * self._width), value=-1)
-        return check_code_range(rows_BI, self.index_sizes), self._layout(len(indices))
+        return check_code_range(rows_BI, self.index_sizes), self._layout(indices.shape[0])
 
     def split(self, indices: Tensor) -> list[Tensor]:
         """Indices (B, L[, I]) of all scales, or some first ones, as maps: (B, *size[, I]) each, coarse to fine."""
         check_shape("indices", check_indices("indices", indices), ("B", "L", *self._tail))
         count = self.scales.prefix(indices.shape[1])
         parts = indices.split(self.scales.tokens[:count], 1)
-        return [p.reshape(len(p), *size, *self._tail) for p, size in zip(parts, self.scales.sizes, strict=False)]
+        return [p.reshape(p.shape[0], *size, *self._tail) for p, size in zip(parts, self.scales.sizes, strict=False)]
 
     def join(self, maps: Sequence[Tensor]) -> Tensor:
         """What ``split`` gave, (B, L[, I]) again."""
@@ -270,7 +271,7 @@ class MultiScale(Quantizer):
         """
         running = zip(self._running(self.columns(indices)[0]), self.scales.sizes[1:], strict=False)
         tokens = [self._by_map(area_down(f_hat, size)) for f_hat, size in running]
-        return torch.cat(tokens, 1) if tokens else indices.new_zeros(len(indices), 0, self.dim, dtype=torch.float32)
+        return torch.cat(tokens, 1) if tokens else indices.new_zeros(indices.shape[0], 0, self.dim, dtype=torch.float32)
 
     def next_scale_input(self, f_hat: Tensor | None, scale: int, indices: Tensor) -> NextScale:
         """Add the indices of one more scale, and say what the transformer reads next: ``teacher_forcing`` step by step.
@@ -306,7 +307,7 @@ class MultiScale(Quantizer):
         return self._per_scale(torch.stack([window.perplexity() for window in self.windows]))
 
     def _per_scale(self, values_SI: Tensor) -> Tensor:
-        return values_SI.reshape(len(values_SI), *self._tail)
+        return values_SI.reshape(values_SI.shape[0], *self._tail)
 
     # --- from rows to maps, to tokens, and back -----------------------------------------------------------------------
 
@@ -329,7 +330,7 @@ class MultiScale(Quantizer):
 
     def _maps(self, rows: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Rows (B, C·P) as maps (B, C, *size); float32, so that ``decode`` adds up the same numbers."""
-        return rows.reshape(len(rows), self.dim, *self.scales.full).to(dtype)
+        return rows.reshape(rows.shape[0], self.dim, *self.scales.full).to(dtype)
 
     def _by_map(self, maps: Tensor) -> Tensor:
         """(B, C, *size) to (B, n, C)."""
@@ -348,7 +349,7 @@ class MultiScale(Quantizer):
     def _full_size(self, tokens: Tensor, scale: int) -> Tensor:
         """Tokens (B·n, C) of a scale to φ of their map at the full size (B, C, *size)."""
         n, size = self.scales.tokens[scale], self.scales.sizes[scale]
-        B = len(tokens) // n
+        B = tokens.shape[0] // n
         maps = tokens.reshape(B, n, self.dim).mT.reshape(B, self.dim, *size)
         return self.phis[scale](upsample(maps.float(), self.scales.full, self.interpolation))
 
@@ -356,7 +357,7 @@ class MultiScale(Quantizer):
         """What a scale's values (B·n, C) add to f̂; nothing where all of a map's indices (B·n, I) are −1."""
         drawn = (indices >= 0).any(1)
         maps = self._full_size(torch.where(drawn[:, None], values, 0), scale)
-        some = drawn.reshape(len(maps), self.scales.tokens[scale]).any(1)
+        some = drawn.reshape(maps.shape[0], self.scales.tokens[scale]).any(1)
         return torch.where(some.reshape(-1, *[1] * (maps.ndim - 1)), maps, 0)
 
     def _map_loss(self, x: Tensor, f_hat: Tensor, valid: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from vqkit import functional
+from vqkit import distributed, functional
 from vqkit.codebook.update import Update
 from vqkit.errors import ArgumentError, bad_type
 from vqkit.functional.assignment import assignment_error
@@ -146,6 +146,7 @@ class Orthogonal(_Weighted):
             if self.active_only:
                 slot = torch.where(step.valid[h], step.indices[h], K)
                 active = torch.zeros(K + 1, dtype=torch.bool, device=slot.device).index_fill(0, slot, True)[:K]
+                active = distributed.summed([active])[0] if step.over_ranks else active
             losses.append(functional.orthogonal_loss(step.codes[h], active, self.max_codes))
         return torch.stack(losses).mean()
 

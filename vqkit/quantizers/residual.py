@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, overload
 import torch
 from torch import Tensor, nn
 
-from vqkit import functional
+from vqkit import distributed, functional
 from vqkit.errors import ArgumentError, bad_value
 from vqkit.functional.counted import zero_unless
 from vqkit.layout import Layout
@@ -295,6 +295,7 @@ class Residual(Quantizer):
         entered = self.projections.inward(rows).float()
         return self._within_float(entered, valid, count=False) if self.projections.projects else (entered, valid)
 
+    @distributed.together()
     def _chain(
         self,
         rows: Tensor,

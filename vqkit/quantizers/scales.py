@@ -43,12 +43,12 @@ class Scales:
     def columns(self, indices: Tensor, width: int) -> list[Tensor]:
         """Indices of whole maps (B, L·I), ``width`` I a token, to those of the tokens of each scale, (B·n, I)."""
         parts = indices.split([n * width for n in self.tokens], 1)
-        return [part.reshape(len(part) * n, width) for part, n in zip(parts, self.tokens, strict=True)]
+        return [part.reshape(part.shape[0] * n, width) for part, n in zip(parts, self.tokens, strict=True)]
 
     def one_row(self, columns: Sequence[Tensor]) -> Tensor:
         """What ``columns`` gave, (B, L·I) again."""
         pairs = zip(columns, self.tokens, strict=True)
-        return torch.cat([part.reshape(len(part) // n, n * part.shape[1]) for part, n in pairs], 1)
+        return torch.cat([part.reshape(part.shape[0] // n, n * part.shape[1]) for part, n in pairs], 1)
 
 
 def parse_scales(scales: Sequence[Size], size: Size | None, axes: int | None) -> Scales:

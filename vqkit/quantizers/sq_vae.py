@@ -196,7 +196,7 @@ class SQVAE(Quantizer):
         value_ND = q_ND
         if self.training:
             scores = self._scores(x_ND, precision_N1, codes_KD)
-            value_ND = mixtures(scores, codes_KD, self.temperature)[0].to(x_ND.dtype)
+            value_ND = mixtures(scores, codes_KD, self.temperature, over_ranks=True)[0].to(x_ND.dtype)
         elif torch.is_grad_enabled():
             value_ND = straight_through(x_ND, q_ND)
         loss = self._loss(x_ND, value_ND, precision_N1, codes_KD, valid)

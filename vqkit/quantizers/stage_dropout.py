@@ -92,5 +92,5 @@ def _before(samples: int, earlier: Tensor) -> Tensor:
     """How many items of this step come before these: those of earlier micro-batches, and of the ranks before."""
     if distributed.world_size() == 1:
         return earlier
-    samples_R, earlier_R = distributed.gathered(torch.stack([torch.full_like(earlier, samples), earlier])).unbind(1)
+    samples_R, earlier_R = distributed.gathered([torch.full_like(earlier, samples), earlier])
     return earlier_R.sum() + samples_R[: distributed.rank()].sum()

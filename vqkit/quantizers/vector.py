@@ -404,7 +404,8 @@ class VectorQuantize(Quantizer):
             relaxed = partial(functional.index_backpropagation, metric=self.book.metric)
             if isinstance(self.estimator, GumbelStraightThrough):
                 noise = self.estimator.noise or drawn
-                relaxed = partial(functional.gumbel_straight_through, metric=self.book.metric, noise=noise)
+                how = {"metric": self.book.metric, "noise": noise, "over_ranks": self.book.sync}
+                relaxed = partial(functional.gumbel_straight_through, **how)
             heads = [relaxed(x, c, self.estimator.temperature) for x, c in zip(x_HND, codes, strict=True)]
             return torch.stack([y for y, _ in heads]).to(x_HND.dtype), torch.stack([i for _, i in heads]), None
         if drawn:

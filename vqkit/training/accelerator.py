@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 import torch.distributed as dist
 
 from vqkit.errors import MissingExtraError, bad_value
@@ -35,7 +36,9 @@ def make_accelerator(config: TrainConfig, folder: Path) -> Accelerator:
     there = dist.is_available() and dist.is_initialized()
     accelerator = Accelerator(
         mixed_precision=config.mixed_precision,
-        cpu=config.device == "cpu",
+        # asked for where nothing else is there, too: left alone Accelerate starts no group of CPUs, and each process
+        # would train alone and write the same files
+        cpu=config.device == "cpu" or not torch.accelerator.is_available(),
         log_with=list(config.trackers) or None,
         project_dir=str(folder),
         # codebooks keep their ranks alike by themselves, and their buffers must not be overwritten by the first's

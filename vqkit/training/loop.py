@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from vqkit.codebook import accumulating
+from vqkit.distributed import summed
 from vqkit.models import VQVAE
 from vqkit.training.accelerator import make_accelerator, start_trackers
 from vqkit.training.checkpoint import Checkpoints
@@ -140,7 +141,7 @@ def take_step(session: Session, batches: Iterator[Tensor], reporter: Reporter, l
     if session.ema is not None:
         session.ema.update(session.model)
     loss, reconstruction, quantizer_loss = torch.stack(losses).mean(0)
-    used = usage_and_perplexity(session.model.quantizer, torch.stack(counts).sum(0))
+    used = usage_and_perplexity(session.model.quantizer, summed([torch.stack(counts).sum(0)])[0])
     reporter.meter.add(session.step + 1, loss, reconstruction, quantizer_loss, *used)
 
 

@@ -52,7 +52,7 @@ class TrainMeter:
         if not self._rows:
             return {}
         # over processes, so that all see the same and stop together
-        table = gathered(torch.stack(self._rows)).mean(0).cpu()
+        table = gathered([torch.stack(self._rows)])[0].mean(0).cpu()
         steps, self._steps, self._rows = self._steps, [], []
         for step, row in zip(steps, table.tolist(), strict=True):
             if not all(map(math.isfinite, row[:3])):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vqkit.kernels.tracing import exact_sum
+
 
 def snap_levels(
     x_ND: Tensor, shift_D: Tensor, reach_D: Tensor, half_D: Tensor, top_D: Tensor, middle_D: Tensor, basis_D: Tensor
@@ -17,7 +19,7 @@ def snap_levels(
     squashed_ND = (x_ND + shift_D).tanh()
     rounded = (squashed_ND * reach_D + half_D + 0.5).floor().clamp(min=0)
     level_ND = torch.minimum(rounded, top_D)
-    return (level_ND - middle_D) / middle_D, (level_ND.long() * basis_D).sum(-1), squashed_ND
+    return (level_ND - middle_D) / middle_D, exact_sum(level_ND.long() * basis_D), squashed_ND
 
 
 def unsquash(g_ND: Tensor, squashed_ND: Tensor, slope_D: Tensor) -> Tensor:

@@ -20,6 +20,8 @@ the search goes on among the different ones.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -36,7 +38,7 @@ def nearest(x_HND: Tensor, codebook_HKD: Tensor, metric: str, topk: int) -> tupl
     Rows that hold NaN or inf get index −1 and distance inf. Codes must be finite.
     """
     if metric == "dot":
-        return _largest_product(x_HND, codebook_HKD, topk)
+        return largest_product(x_HND, codebook_HKD, topk, nearest)
     H, N, _ = x_HND.shape
     indices = torch.empty((H, N, topk), dtype=torch.int64, device=x_HND.device)
     distances = torch.empty((H, N, topk), dtype=torch.float64, device=x_HND.device)
@@ -59,10 +61,12 @@ def lifted(x_HND: Tensor, codebook_HKD: Tensor, bias_HK: Tensor) -> tuple[Tensor
     return torch.nn.functional.pad(x_HND.double(), (0, 1)), codes, top_H1[..., None]
 
 
-def _largest_product(x_HND: Tensor, codebook_HKD: Tensor, topk: int) -> tuple[Tensor, Tensor]:
-    """−2x·e = |x − e|² − |e|² − |x|²."""
+def largest_product(
+    x_HND: Tensor, codebook_HKD: Tensor, topk: int, search: Callable[..., tuple[Tensor, Tensor]]
+) -> tuple[Tensor, Tensor]:
+    """``nearest`` for ``"dot"`` by that for ``"euclidean"``: −2x·e = |x − e|² − |e|² − |x|²."""
     rows, codes, top_H11 = lifted(x_HND, codebook_HKD, codebook_HKD.double().square().sum(-1))
-    indices, distances = nearest(rows, codes, "euclidean", topk)
+    indices, distances = search(rows, codes, "euclidean", topk)
     distances = (distances - top_H11 - x_HND.double().square().sum(-1, keepdim=True)) / 2
     return indices, torch.where(indices < 0, torch.inf, distances)
 
