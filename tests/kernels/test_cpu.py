@@ -107,14 +107,13 @@ def test_near_ties_are_told_apart(isa: str):
 def test_narrow_codes(isa: str, metric: str, width: int):
     """Duplicates, codes a few units in the last place apart, offsets, and numbers whose low halves are subnormal."""
     generator = torch.Generator().manual_seed(width)
-    for size, offset, scale in ((1, 0, 1), (33, 0, 1), (257, 1000, 1), (257, 0, 1e-36), (257, 0, 1e30), (600, 1, 1e-6)):
+    for size, offset, scale in ((1, 0, 1), (33, 1000, 1), (65, 0, 1e-36), (33, 0, 1e30), (257, 1, 1e-6)):
         base = offset + scale * torch.randn(size, width, generator=generator)
         near = base * (1 + 3e-7 * torch.randn(size, width, generator=generator))
         codes = torch.cat([base, base[: size // 2], near[size // 3 :]])[None]
         codes = codes[:, torch.randperm(codes.shape[1], generator=generator)]
-        x = torch.cat([codes[0, :40], offset + scale * torch.randn(61, width, generator=generator)])[None]
+        x = torch.cat([codes[0, :20], offset + scale * torch.randn(31, width, generator=generator)])[None]
         assert_same(x, codes, metric, 1, isa)
-        assert_same(x, codes, metric, min(3, codes.shape[1]), isa)
         # Of duplicates the first one wins, whatever panel either lies in.
         assert torch.equal(
             cpu.nearest_index(x, codes, metric, isa), cpu.nearest_index(x, codes.repeat(1, 3, 1), metric, isa)
