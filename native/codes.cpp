@@ -80,7 +80,7 @@ void Codes::fill_panels(const Isa& isa, int threads) {
   bias = aligned<float>(panels * isa.width);
   std::fill_n(bias.get(), panels * isa.width, -INFINITY);
   const long chunks = (K + CHUNK - 1) / CHUNK;
-  std::vector<double> reaches(chunks), halves(chunks), losses(chunks);
+  std::vector<double> reaches(chunks), halves(chunks), losses(chunks), lows(chunks);
   std::fill(screen.get() + K / isa.width * panel_bytes(isa), screen.get() + panels * panel_bytes(isa), 0);
   over_chunks(K, threads, [&](long chunk, long from, long to) {
     std::vector<float> unit(D), entered(padded), origin(D);
@@ -94,11 +94,13 @@ void Codes::fill_panels(const Isa& isa, int threads) {
       bias[k] = metric == EUCLIDEAN ? -e.before / 2 : 0.0f;
       const double before = length_from(e.before, D);
       reaches[chunk] = std::max(reaches[chunk], before * (1 + 4 * UNIT));
-      halves[chunk] = std::max(halves[chunk], length_from(e.after, D));
+      halves[chunk] = std::max(halves[chunk], length_from(e.after, padded));
+      lows[chunk] = std::max(lows[chunk], length_from(e.low, D));
       losses[chunk] = std::max(losses[chunk], length_from(e.lost, D) + before * 4 * UNIT + (metric == COSINE ? 0x1p-50 : 0));
     }
   });
   reach = *std::max_element(reaches.begin(), reaches.end());
   half_reach = *std::max_element(halves.begin(), halves.end());
+  low = *std::max_element(lows.begin(), lows.end());
   lost = *std::max_element(losses.begin(), losses.end());
 }

@@ -16,7 +16,7 @@ struct Codes {
   std::vector<float> centre;    // (D,)
   std::vector<double> factor;   // (K,) 1, or 1/|e| for cosine, 0 for a zero code
   float scale = 1;              // a power of two that brings the farthest code near one
-  double reach, half_reach, lost;  // the largest |e'|, |ê| and |e' − ê|
+  double reach, half_reach, lost, low;  // the largest |e'|, |ê|, |e' − ẽ| and |l'|
   Aligned<char> screen;
   Aligned<float> bias;          // −½|e'|² where the distance is Euclidean, else 0; −inf behind the last code
 

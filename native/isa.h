@@ -5,15 +5,16 @@
 
 #include "survivors.h"
 
-// |v1|², |v̂|² and |v1 − v̂|² of a vector v1 in float32 and what is multiplied of it, v̂; and whether v was finite.
+// Of a vector v1 in float32 and what is multiplied of it, v̂, which stands for ṽ: |v1|², |v̂|², |v1 − ṽ|² and |l|², as
+// search.cpp has them; and whether v was finite.
 struct Entered {
-  float before, after, lost;
+  float before, after, lost, low;
   int finite;
 };
 
-// The same of the rows of a panel.
+// The same of the rows of a panel, without |v1|².
 struct EnteredRows {
-  float before[MAX_ROWS], after[MAX_ROWS], lost[MAX_ROWS];
+  float after[MAX_ROWS], lost[MAX_ROWS], low[MAX_ROWS];
   bool finite[MAX_ROWS];
 };
 
@@ -30,8 +31,9 @@ struct Isa {
   // ``count`` rows x (count, n), at most ``rows``, likewise into a panel of rows.
   void (*enter_rows)(const float* x, long count, const float* centre, float scale, long n, long padded, void* out,
                      EnteredRows* entered);
-  // Scores of a panel of rows and n_panels panels of codes into scores[code * rows + row], and their highest of each panel
-  // of codes into tops[panel * rows + row]. A score is bias[code] + x·e; ``select`` adds the bias where ``product`` has not.
+  // Scores of a panel of rows and n_panels panels of codes into scores[code * rows + row], and their highest of each
+  // panel of codes into tops[panel * rows + row]. A score is bias[code] + x·e; ``select`` adds the bias where
+  // ``product`` has not.
   void (*product)(const void* rows, long padded, const void* panels, const float* bias, long n_panels, float* scores,
                   float* tops);
   void (*select)(const float* scores, const float* tops, const float* bias, long n_panels, long first_code,

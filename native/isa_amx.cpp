@@ -7,6 +7,7 @@ namespace amx {
 constexpr int WIDTH = 32;
 constexpr bool BIASED = false;
 #include "kernel_avx512.h"
+#include "kernel_parts.h"
 
 // Eight tiles of 16 rows of 64 bytes. A constant: the compiler does not know that the instruction reads all of it.
 struct {
@@ -40,15 +41,15 @@ static inline void highest(const float* scores, const float* bias, float* tops) 
   for (int v = 0; v < VECTORS; ++v) store(tops + v * LANES, max_of(even[v], odd[v]));
 }
 
-// Two tiles of codes (4, 5) against two of rows (6, 7), with four tiles of sums (0 to 3), which cannot begin with a bias:
-// a tile's rows are codes. Sums of one panel are stored between the first products of the next, as either waits for the
-// other where they come one after another.
+// Two tiles of codes (4, 5) against two of rows (6, 7), with four tiles of sums (0 to 3), which cannot begin with a
+// bias: a tile's rows are codes. Sums of one panel are stored between the first products of the next, as either waits
+// for the other where they come one after another.
 void product(const void* rows, long padded, const void* panels, const float* bias, long n_panels, float* scores,
              float* tops) {
   const char *x = (const char*)rows, *lower = x + padded * LANES * 2, *codes = (const char*)panels;
   constexpr int TILE = 1024, HALF = 16 * ROWS;
   for (long p = 0; p <= n_panels; ++p, codes += padded * WIDTH * 2) {
-    float* done = scores + (p - 1) * WIDTH * ROWS;
+    float* done = p > 0 ? scores + (p - 1) * WIDTH * ROWS : scores;
     if (p > 0) {
       _tile_stored(0, done, ROWS * 4);
       _tile_stored(1, done + LANES, ROWS * 4);
@@ -86,7 +87,17 @@ void product(const void* rows, long padded, const void* panels, const float* bia
     if (p > 0) highest(done, bias + (p - 1) * WIDTH, tops + (p - 1) * ROWS);
   }
 }
-const Isa ISA = {"amx", ROWS, WIDTH, 32, 1, enter<true>, pack, enter_rows<true>, product, select, distance, dot, add,
+
+Entered enter_code(const float* v, const float* centre, float scale, long n, long padded, void* out) {
+  return (fits_in_parts(n, padded) ? enter_parts : enter<true>)(v, centre, scale, n, padded, out);
+}
+
+void enter_panel(const float* x, long count, const float* centre, float scale, long n, long padded, void* out,
+                 EnteredRows* entered) {
+  (fits_in_parts(n, padded) ? enter_rows_parts : enter_rows<true>)(x, count, centre, scale, n, padded, out, entered);
+}
+
+const Isa ISA = {"amx", ROWS, WIDTH, 32, 1, enter_code, pack, enter_panel, product, select, distance, dot, add,
                  finite, scaled_difference, turned_back, grow_table, bit_sums, open_tiles, close_tiles};
 }  // namespace amx
 const Isa* const ISA_AMX = &amx::ISA;

@@ -1,8 +1,9 @@
 // What every instruction set shares, written once and compiled for each.
 //
-// The including file defines, in a namespace of its own, LANES, ROWS, WIDTH, BIASED, ``max_of(a, b)``, which is b where a is NaN, and
-// ``at_least(a, t)``: a bit mask of the lanes where a >= t, NaN counting as not. No header of the C++ library may come in
-// here: an inline function of it, compiled for a newer processor, could be the copy that the linker keeps for all.
+// The including file defines, in a namespace of its own, LANES, ROWS, WIDTH, BIASED, ``max_of(a, b)``, which is b
+// where a is NaN, and ``at_least(a, t)``: a bit mask of the lanes where a >= t, NaN counting as not. No header of the
+// C++ library may come in here: an inline function of it, compiled for a newer processor, could be the copy that the
+// linker keeps for all.
 
 typedef float Vec __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef unsigned Bits __attribute__((vector_size(4 * LANES), aligned(4)));
@@ -75,67 +76,65 @@ static inline Bits rounded_to_half(Vec v) {
   return (rounded & 0x7f800000u) == 0 ? rounded & 0x80000000u : rounded;
 }
 
-template <bool HALF>
-static inline void enter_lanes(Vec v, Vec centre, Vec scale, void* out, long i, Vec* before, Vec* after, Vec* lost,
-                               Bits* highest) {
-  const Bits exponent = (Bits)v & 0x7f800000u;
-  *highest = exponent > *highest ? exponent : *highest;
-  const Vec shifted = (v - centre) * scale;
-  *before += shifted * shifted;
-  if constexpr (HALF) {
-    const Bits bits = rounded_to_half(shifted);
-    const Vec kept = (Vec)bits, off = shifted - kept;
-    *after += kept * kept;
-    *lost += off * off;
-    *(Halves*)((unsigned short*)out + i) = __builtin_convertvector(bits >> 16, Halves);
-  } else {
-    store((float*)out + i, shifted);
-  }
-}
-
-template <bool HALF>
-Entered enter(const float* v, const float* centre, float scale, long n, long padded, void* out) {
-  Vec before = {}, after = {}, lost = {};
-  const Vec by = broadcast(scale);
-  Bits highest = {};
-  long i = 0;
-  for (; i + LANES <= n; i += LANES)
-    enter_lanes<HALF>(load(v + i), load(centre + i), by, out, i, &before, &after, &lost, &highest);
-  if (i < n) {
-    float last[LANES] = {}, shift[LANES] = {}, end[LANES];
-    for (long j = i; j < n; ++j) {
-      last[j - i] = v[j];
-      shift[j - i] = centre[j];
-    }
-    enter_lanes<HALF>(load(last), load(shift), by, end, 0, &before, &after, &lost, &highest);
-    __builtin_memcpy((char*)out + i * (HALF ? 2 : 4), end, (n - i) * (HALF ? 2 : 4));
-  }
-  __builtin_memset((char*)out + n * (HALF ? 2 : 4), 0, (padded - n) * (HALF ? 2 : 4));
-  unsigned top = 0;
-  for (int j = 0; j < LANES; ++j) top = top < highest[j] ? highest[j] : top;
-  const float sum = sum_of(before);
-  return {sum, HALF ? sum_of(after) : sum, sum_of(lost), top < 0x7f800000u};
-}
-
-// The sums of LANES rows, as they enter.
+// What is summed of numbers as they enter; ``low``: see kernel_parts.h.
 struct Sums {
-  Vec before, after, lost;
+  Vec before, after, lost, low;
   Bits highest;
 };
 
-// One coordinate of LANES rows, v, as it is multiplied: float32, or bfloat16 in the upper half.
+// Numbers as they are multiplied: float32, or bfloat16 in the upper half.
 template <bool HALF>
-static inline Bits entered_lanes(Vec v, float centre, float scale, Sums* sums) {
+static inline Bits entered_lanes(Vec v, Vec centre, Vec scale, Sums* sums) {
   const Bits exponent = (Bits)v & 0x7f800000u;
   sums->highest = exponent > sums->highest ? exponent : sums->highest;
   const Vec shifted = (v - centre) * scale;
   sums->before += shifted * shifted;
-  if constexpr (!HALF) return (Bits)shifted;
+  if constexpr (!HALF) {
+    sums->after += shifted * shifted;
+    return (Bits)shifted;
+  }
   const Bits bits = rounded_to_half(shifted);
   const Vec kept = (Vec)bits, off = shifted - kept;
   sums->after += kept * kept;
   sums->lost += off * off;
   return bits;
+}
+
+static inline Entered entered_of(const Sums& sums) {
+  unsigned top = 0;
+  for (int j = 0; j < LANES; ++j) top = top < sums.highest[j] ? sums.highest[j] : top;
+  return {sum_of(sums.before), sum_of(sums.after), sum_of(sums.lost), sum_of(sums.low), top < 0x7f800000u};
+}
+
+static inline void store_entered(const Sums& sums, int first, EnteredRows* entered) {
+  store(entered->after + first, sums.after);
+  store(entered->lost + first, sums.lost);
+  store(entered->low + first, sums.low);
+  for (int j = 0; j < LANES; ++j) entered->finite[first + j] = sums.highest[j] < 0x7f800000u;
+}
+
+template <bool HALF>
+Entered enter(const float* v, const float* centre, float scale, long n, long padded, void* out) {
+  constexpr int SIZE = HALF ? 2 : 4;
+  Sums sums = {};
+  const auto put = [&](const float* from, const float* shift, void* to) {
+    const Bits bits = entered_lanes<HALF>(load(from), load(shift), broadcast(scale), &sums);
+    if constexpr (HALF)
+      *(Halves*)to = __builtin_convertvector(bits >> 16, Halves);
+    else
+      store((float*)to, (Vec)bits);
+  };
+  long i = 0;
+  for (; i + LANES <= n; i += LANES) put(v + i, centre + i, (char*)out + i * SIZE);
+  if (i < n) {
+    float last[LANES] = {}, shift[LANES] = {}, end[LANES];
+    __builtin_memcpy(last, v + i, (n - i) * 4);
+    __builtin_memcpy(shift, centre + i, (n - i) * 4);
+    put(last, shift, end);
+    __builtin_memcpy((char*)out + i * SIZE, end, (n - i) * SIZE);
+  }
+  __builtin_memset((char*)out + n * SIZE, 0, (padded - n) * SIZE);
+  return entered_of(sums);
 }
 
 // A panel of rows: VECTORS times [padded][LANES] floats, or [padded / 2][LANES] pairs of bfloat16.
@@ -149,25 +148,22 @@ void enter_rows(const float* x, long count, const float* centre, float scale, lo
     Sums sums = {};
     for (long start = 0; start < n; start += LANES) {
       const long columns = n - start < LANES ? n - start : LANES;
-      Vec v[LANES + 1];
+      Vec v[LANES];
       for (long r = 0; r < rows; ++r) __builtin_prefetch(x + (first + ROWS + r) * n + start, 0, 2);
       if (rows > 0) transposed(x + first * n + start, n, rows, columns, v);
+      const auto number = [&](long d) {
+        return entered_lanes<HALF>(v[d], broadcast(centre[start + d]), broadcast(scale), &sums);
+      };
       for (long d = 0; rows > 0 && d < columns; d += STEP) {
-        const Bits low = entered_lanes<HALF>(v[d], centre[start + d], scale, &sums);
-        if constexpr (!HALF) {
-          to[start + d] = low;
-        } else {
-          const Bits none = {};
-          const Bits high = d + 1 < columns ? entered_lanes<HALF>(v[d + 1], centre[start + d + 1], scale, &sums) : none;
-          to[(start + d) / 2] = low >> 16 | high;
-        }
+        const Bits one = number(d), none = {};
+        if constexpr (HALF)
+          to[(start + d) / 2] = one >> 16 | (d + 1 < columns ? number(d + 1) : none);
+        else
+          to[start + d] = one;
       }
     }
     for (long i = rows > 0 ? (n + STEP - 1) / STEP : 0; i < padded / STEP; ++i) to[i] = Bits{};
-    store(entered->before + first, sums.before);
-    store(entered->after + first, HALF ? sums.after : sums.before);
-    store(entered->lost + first, sums.lost);
-    for (int j = 0; j < LANES; ++j) entered->finite[first + j] = sums.highest[j] < 0x7f800000u;
+    store_entered(sums, first, entered);
   }
 }
 

@@ -3,8 +3,8 @@
 static inline Vec cut_off(Vec v, float least) { return v > broadcast(least) ? v : Vec{}; }
 static inline float cut_off(float v, float least) { return v > least ? v : 0; }
 
-// table[c] = the product over the bits j of c of bits[2j + bit], where it is above ``least`` all the way, else 0. From the
-// last bit on, so that every new bit doubles the table in whole runs.
+// table[c] = the product over the bits j of c of bits[2j + bit], where it is above ``least`` all the way, else 0.
+// From the last bit on, so that every new bit doubles the table in whole runs.
 void grow_table(const float* bits, long k, float least, float* table) {
   table[0] = 1;
   long size = 1;

@@ -1,7 +1,7 @@
 // Coordinates to the values of their nearest levels, one pass over memory each.
 //
-// Rows of a few coordinates make short loops. So what a coordinate needs is written out for TILE rows, and the numbers of
-// as many rows are one run of equal work, which compilers turn into vectors.
+// Rows of a few coordinates make short loops. So what a coordinate needs is written out for TILE rows, and the
+// numbers of as many rows are one run of equal work, which compilers turn into vectors.
 #include <algorithm>
 #include <cstdint>
 #include <vector>

@@ -4,21 +4,24 @@
 // s = x'·e' − ½|e'|². For cosine x' is x at about unit length (any positive factor leaves the order), e' = e/|e| − c,
 // and there is no second term; nor is there for inner products, with x' = x and e' = σ(e − c): x·c is the same for all.
 //
-// The bound. Let u = 2⁻²⁴; x1 and e1 are x' and e' in float32, each number off by at most 2u of itself; x̂ and ê are what
-// is multiplied: x1 and e1 (for cosine e/|e| in float64, 2⁻⁵⁰ beside the truth), or these rounded to bfloat16 (subnormal
-// ones to zero). By Cauchy and Schwarz
-//   |x'·e' − x̂·ê| = |(x' − x̂)·e' + x̂·(e' − ê)| ≤ |x' − x̂||e'| + |x̂||e' − ê|,
-// and these lengths are measured, not estimated: rounding to bfloat16 loses about a third of what it might. The sum of
-// the D products and −½|e'|², in any order and with up to two roundings a term, adds at most γ(|x̂||ê| + ½|e'|²) with
-// γ = nu / (1 − nu), n = 2D + 32 (Higham, Accuracy and Stability of Numerical Algorithms, §3.1), and what is lost to
-// underflow: at most 2⁻¹²⁶ a product. The half square itself is off by (D + 8)u of itself, within the same γ.
-// All codes share the largest |e'|, |ê| and |e' − ê|: one bound a row. A code whose score lies more than twice
-// that bound below the topk-th best is ruled out. A row whose bound is no small number keeps every code.
+// The bound. Let u = 2⁻²⁴; x1 and e1 are x' and e' in float32, each number off by at most 2u of itself; x̃ and ẽ are
+// what is multiplied: x1 and e1 (for cosine e/|e| in float64, 2⁻⁵⁰ beside the truth), or these rounded to bfloat16
+// (subnormal ones to zero). By Cauchy and Schwarz
+//   |x'·e' − x̃·ẽ| = |(x' − x̃)·e' + x̃·(e' − ẽ)| ≤ |x' − x̃||e'| + |x̃||e' − ẽ|,
+// and these lengths are measured, not estimated: rounding to bfloat16 loses about a third of what it might. Where
+// there is room, x̃ = h + l is the sum of two numbers of bfloat16, likewise ẽ, and of the products of sums l·l' is
+// left out: at most |l||l'| more. x̂·ê is what is left, x̂ = (h, l, h) and ê = (h', h', l'), else x̂ = x̃ and ê = ẽ;
+// |x̃| ≤ |x̂|. Its sum of products and −½|e'|², in any order and with up to two roundings a term, adds at most
+// γ(|x̂||ê| + ½|e'|²) with γ = nu / (1 − nu), n = 2D + 32 for the D of x̂ (Higham, Accuracy and Stability of
+// Numerical Algorithms, §3.1), and what is lost to underflow: at most 2⁻¹²⁶ a product. The half square itself is off
+// by (D + 8)u of itself, within the same γ. All codes share the largest |e'|, |ê|, |e' − ẽ| and |l'|: one bound a
+// row. A code whose score lies more than twice that bound below the topk-th best is ruled out. A row whose bound is
+// no small number rules out nothing.
 //
 // Verifying. The survivors, mostly one, are measured in float64 straight from differences, where identical codes have
-// identical distances, so ties go to the lowest index. A row with too many survivors goes on to the float32 screen, and at
-// last every distance of it is measured. Rows are independent of each other and of the number of threads, and so are
-// their bits.
+// identical distances, so ties go to the lowest index. A row with too many survivors goes on to the float32 screen,
+// and at last every distance of it is measured. Rows are independent of each other and of the number of threads, and
+// so are their bits.
 #include "search.h"
 
 #include <atomic>
@@ -121,7 +124,7 @@ void Search::enter(long start, long r, long count, Room* room) const {
   Screened* screened = &room->screened[r / isa.rows];
   screened->topk = found.topk;
   for (int i = 0; i < isa.rows; ++i) {
-    begin(screened, i, i < count ? slack(entered.after[i], entered.lost[i]) : -INFINITY);
+    begin(screened, i, i < count ? slack(entered.after[i], entered.lost[i], entered.low[i]) : -INFINITY);
     if (i < count && !entered.finite[i]) room->factor[r + i] = -1;
   }
 }
@@ -135,13 +138,14 @@ void Search::to_unit_length(const float* rows, long count, double* factor, float
   }
 }
 
-// Twice the bound of a row's scores, −∞ where that is no small number; given |x̂|² and |x1 − x̂|².
-float Search::slack(float after_squared, float lost_squared) const {
-  const double after = length_from(after_squared, codes.D), off = length_from(lost_squared, codes.D);
+// Twice the bound of a row's scores, −∞ where that is no small number; given |x̂|², |x1 − x̃|² and |l|².
+float Search::slack(float after_squared, float lost_squared, float low_squared) const {
+  const double after = length_from(after_squared, codes.padded), off = length_from(lost_squared, codes.D);
   const double lost = off + (after + off) * 4 * UNIT;  // |x1| is at most the sum of these lengths
+  const double left_out = length_from(low_squared, codes.D) * codes.low;
   const double terms = (2.0 * codes.padded + 32) * UNIT, gamma = terms / (1 - terms);
   const double summed = gamma * (after * codes.half_reach + codes.reach * codes.reach / 2) + codes.padded * 0x1p-126;
-  const double bound = lost * codes.reach + after * codes.lost + summed;
+  const double bound = lost * codes.reach + after * codes.lost + left_out + summed;
   return bound < 1e30 && after * codes.half_reach < 1e30 ? (float)(2 * bound * (1 + 0x1p-20)) : -INFINITY;
 }
 

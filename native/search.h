@@ -61,7 +61,7 @@ struct Search {
   long row_bytes() const;
   void enter(long start, long r, long count, Room* room) const;
   void to_unit_length(const float* rows, long count, double* factor, float* out) const;
-  float slack(float after_squared, float lost_squared) const;
+  float slack(float after_squared, float lost_squared, float low_squared) const;
   void score(long r, long from, long to, Room* room) const;
   void leave(long n, double factor, Screened* screened, int r) const;
 };

@@ -103,6 +103,38 @@ def test_near_ties_are_told_apart(isa: str):
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("width", range(1, 18))
+def test_narrow_codes(isa: str, metric: str, width: int):
+    """Duplicates, codes a few units in the last place apart, offsets, and numbers whose low halves are subnormal."""
+    generator = torch.Generator().manual_seed(width)
+    for size, offset, scale in ((1, 0, 1), (33, 1000, 1), (65, 0, 1e-36), (33, 0, 1e30), (257, 1, 1e-6)):
+        base = offset + scale * torch.randn(size, width, generator=generator)
+        near = base * (1 + 3e-7 * torch.randn(size, width, generator=generator))
+        codes = torch.cat([base, base[: size // 2], near[size // 3 :]])[None]
+        codes = codes[:, torch.randperm(codes.shape[1], generator=generator)]
+        x = torch.cat([codes[0, :20], offset + scale * torch.randn(31, width, generator=generator)])[None]
+        assert_same(x, codes, metric, 1, isa)
+        # Of duplicates the first one wins, whatever panel either lies in.
+        assert torch.equal(
+            cpu.nearest_index(x, codes, metric, isa), cpu.nearest_index(x, codes.repeat(1, 3, 1), metric, isa)
+        )
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("width", [8, 10, 11, 16])
+def test_many_narrow_codes_are_searched_exactly(isa: str, width: int):
+    generator = torch.Generator().manual_seed(width)
+    x, codes = torch.randn(1, 300, width, generator=generator), torch.randn(1, 9001, width, generator=generator)
+    exact = (x[0].double()[:, None] - codes[0].double()).square().sum(2).argmin(1)
+    assert torch.equal(cpu.nearest_index(x, codes, "euclidean", isa)[0], exact)
+    rising = codes[:, codes[0].norm(dim=1).argsort(descending=True)] * 1e-3  # every next code is nearer to zero
+    near_zero = x[:, :50] * 1e-9
+    exact = (near_zero[0].double()[:, None] - rising[0].double()).square().sum(2).argmin(1)
+    assert torch.equal(cpu.nearest_index(near_zero, rising, "euclidean", isa)[0], exact)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("apart", [1e-2, 1e-4, 1e-6])
 def test_codes_too_close_for_bfloat16(isa: str, metric: str, apart: float):
     """Two far clusters of close codes: the screen keeps a whole cluster, a finer one has to tell them apart."""
@@ -165,12 +197,14 @@ def test_half_precision_rows_are_their_values_in_float32(dtype: torch.dtype):
 
 def test_the_number_of_threads_changes_no_bit():
     x, codes = torch.randn(2, 3000, 64), torch.randn(2, 257, 64)
+    narrow, of_them = torch.randn(1, 5000, 8), torch.randn(1, 9000, 8)
     indices = torch.randint(-1, 257, (2, 3000))
     threads, found = torch.get_num_threads(), []
     try:
         for count in (1, 2, 3):
             torch.set_num_threads(count)
-            found.append((*cpu.nearest(x, codes, "euclidean", 2), *cpu.code_sums(x, indices, 257)))
+            exact = cpu.nearest(narrow, of_them, "euclidean", 1)
+            found.append((*exact, *cpu.nearest(x, codes, "euclidean", 2), *cpu.code_sums(x, indices, 257)))
     finally:
         torch.set_num_threads(threads)
     for other in found[1:]:

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqkit.functional.logits import row_blocks
+from vqkit.functional.logits import row_blocks, rows_per_block
+from vqkit.kernels import ops
 from vqkit.kernels.ops import plain
 from vqkit.kernels.tracing import exporting
 
@@ -24,12 +25,22 @@ def likeliest(x_ND: Tensor, weight_KD: Tensor, bias_K: Tensor) -> Tensor:
 
 
 def _likeliest(x_ND: Tensor, weight_KD: Tensor, bias_K: Tensor) -> Tensor:
+    N, K = x_ND.shape[0], weight_KD.shape[0]
     parts = [torch.empty(0, dtype=torch.int64, device=x_ND.device)]
-    for part in row_blocks(x_ND.shape[0], weight_KD.shape[0]):
+    # One buffer: where large blocks come and go beside small results that stay, glibc's heap grows with every block.
+    buffer_NK = x_ND.new_empty(min(N, rows_per_block(K)), K) if plain(x_ND) else None
+    for part in row_blocks(N, K):
         with torch.autocast(x_ND.device.type, enabled=False):
-            scores_NK = F.linear(x_ND[part], weight_KD, bias_K).float()
-        parts.append(torch.where(scores_NK.isfinite().all(1), scores_NK.argmax(1), -1))
+            scores_NK = _scores(x_ND[part], weight_KD, bias_K, buffer_NK)
+        parts.append(torch.where(ops.finite_rows(scores_NK), scores_NK.argmax(1), -1))
     return torch.cat(parts)
+
+
+def _scores(x_ND: Tensor, weight_KD: Tensor, bias_K: Tensor, buffer_NK: Tensor | None) -> Tensor:
+    """Wx + b (N, K) float32, in the first rows of the buffer where there is one."""
+    if buffer_NK is None:
+        return F.linear(x_ND, weight_KD, bias_K).float()
+    return torch.addmm(bias_K, x_ND, weight_KD.t(), out=buffer_NK[: x_ND.shape[0]]).float()
 
 
 @torch.library.custom_op("vqkit::likeliest", mutates_args=())
