@@ -114,7 +114,7 @@ class Codebook(Float32State):
         for name, tensor in state.items():
             self.register_buffer(name, tensor)
         self.affine: AffineMap | None = affine.build(heads, size, dim) if affine else None
-        self.bridge = bridge
+        self.bridge = None if bridge is None else bridge.float()
         self.in_place: InPlaceOptimizer | None = None
         if isinstance(self.update, InPlace):
             for parameter in self.in_place_maps():

@@ -89,7 +89,13 @@ class VQVAE(Pretrained, nn.Module):
             CodeIndexError: an index outside the codebook.
         """
         check_shape("indices", check_indices("indices", indices), ("B", *self.latent_shape))
-        return self.images(self.quantizer.decode(indices.movedim(0, self._batch_axis)))
+        quantized = self.quantizer.decode(indices.movedim(0, self._batch_axis))
+        return self.images(quantized.to(self._layers_dtype))
+
+    @property
+    def _layers_dtype(self) -> torch.dtype:
+        """What the model was cast to: codes come in float32 all the same."""
+        return next(p.dtype for name, p in self.named_parameters() if not name.startswith("quantizer."))
 
     @property
     def _batch_axis(self) -> int:

@@ -145,7 +145,7 @@ class RandomProjection(Float32State):
         self.register_buffer("matrices", drawn)
         self.bias = bias
         if bias:
-            self.register_buffer("offsets", torch.zeros(count, 1, inner))
+            self.register_buffer("offsets", torch.zeros(count, 1, inner, dtype=torch.float32))
 
     def forward(self, rows: Tensor) -> Tensor:
         """(N, dim) to (C, N, inner)."""

@@ -178,7 +178,7 @@ class Residual(Quantizer):
         quantized = layout.restore(quantized).to(x.dtype)
         if not return_all_codes:
             return Quantized(quantized, found, self._losses(chain))
-        codes = torch.stack([layout.restore(_counted(step)).to(x.dtype) for step in chain.steps])
+        codes = torch.stack([layout.restore(_counted(step)) for step in chain.steps]).to(x.dtype)
         return QuantizedWithCodes(quantized, found, self._losses(chain), codes)
 
     def encode(
@@ -254,7 +254,7 @@ class Residual(Quantizer):
         return greedy(stages, entered, valid)
 
     def decode_rows(self, indices: Tensor) -> Tensor:
-        total = torch.zeros(indices.shape[0], self.inner, device=indices.device)
+        total = torch.zeros(indices.shape[0], self.inner, dtype=torch.float32, device=indices.device)
         for code in codes_of(self.ordered(), indices):
             total = total + code
         return self.projections.outward(total)
