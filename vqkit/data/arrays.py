@@ -75,7 +75,8 @@ def read_array(path: Path, key: str | None) -> np.ndarray:
                 return _read_npy(file, path.stat().st_size, str(path))
         with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as file:
             entry = archive.getinfo(f"{key}.npy")
-            size = min(entry.file_size, entry.compress_size * DEFLATE_MAX_RATIO)
+            # what the archive says of its parts may lie as well
+            size = min(entry.file_size, min(entry.compress_size, path.stat().st_size) * DEFLATE_MAX_RATIO)
             return _read_npy(file, size, f"{path}[{key}]")
     except DataError:
         raise
@@ -88,6 +89,8 @@ def _read_npy(file: IO[bytes], size: int, name: str) -> np.ndarray:
     version = npy.read_magic(file)
     header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, fortran, dtype = header(file)
+    if any(size < 0 for size in shape):
+        raise DataError(f"{name}: its header says a shape of {shape}")
     wanted = math.prod(shape) * dtype.itemsize
     if dtype.hasobject or dtype.kind not in "biuf":
         raise DataError(f"{name}: array of {dtype}; expected numbers")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -16,6 +17,9 @@ from vqkit.models.output import VQVAEOutput
 from vqkit.models.pretrained import Pretrained
 from vqkit.quantizers import build
 from vqkit.shapes import check_float, check_indices, check_shape
+
+# A gigabyte: what a model tries on its first image is allocated for a config of any size.
+MOST_LATENTS = 2**28
 
 
 class VQVAE(Pretrained, nn.Module):
@@ -107,10 +111,15 @@ class VQVAE(Pretrained, nn.Module):
 
     def _measure_latents(self, *shape: int) -> None:
         """Set ``latent_shape`` by encoding latents of ``shape`` once: a quantizer may add axes (stages, heads)."""
+        if math.prod(shape) > MOST_LATENTS:
+            raise bad_value("spec", f"latents of at most {MOST_LATENTS} numbers an image", f"{shape}")
+        latents = torch.zeros(1, *shape)
+        if latents.is_meta:  # a model that is only weighed
+            return
         was_training = self.quantizer.training
         self.quantizer.eval()
         with torch.no_grad():
-            indices = self.quantizer.encode(torch.zeros(1, *shape)).movedim(self._batch_axis, 0)
+            indices = self.quantizer.encode(latents).movedim(self._batch_axis, 0)
         self.latent_shape = tuple(indices.shape[1:])
         self.quantizer.train(was_training)
 

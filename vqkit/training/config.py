@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vqkit.data import ImageDataset, load_images
+from vqkit.data.plain_json import parse_json
 from vqkit.errors import DataError, bad_type, bad_value
 from vqkit.models import VQVAEConfig, config_from_dict
 from vqkit.models.config import build_dataclass
@@ -119,7 +120,7 @@ class RunConfig:
             ArgumentError, ArgumentTypeError: its content is no run.
         """
         try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            values = parse_json(Path(path).read_bytes())
         except OSError as error:
             raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
         except ValueError as error:

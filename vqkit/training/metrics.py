@@ -106,7 +106,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         try:
             values = json.loads(line)
             int(values["step"])
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise DataError(
                 f"{path}, line {number}: expected a JSON object with a step, got {line.strip()[:60]!r}"
             ) from error
