@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar
 from torch import Tensor, nn
 
 from vqkit.data.plain_json import parse_json
-from vqkit.errors import CheckpointError, VqkitError
+from vqkit.errors import CheckpointError
 from vqkit.models.config import VQVAEConfig, differences, differences_text
 from vqkit.models.files import commit, staged, staged_prefix, write_text
 from vqkit.models.hub import download, upload
@@ -82,9 +82,10 @@ class Pretrained:
             model = cls(config, quantizer)  # pyright: ignore[reportCallIssue]
         except CheckpointError:
             raise
-        # arguments that no check expected, such as numbers beyond what torch can count with
-        except (VqkitError, RuntimeError, OverflowError, MemoryError) as error:
-            raise CheckpointError(f"{folder}: its config cannot be built: {error}") from error
+        # Numbers that no check expected fail in torch's own ways; whatever it is, the config is to blame.
+        except Exception as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise CheckpointError(f"{folder}: its config cannot be built: {reason}") from error
         load_weights(model, state, folder)  # pyright: ignore[reportArgumentType]
         return model.to(device).eval()  # pyright: ignore[reportAttributeAccessIssue]
 

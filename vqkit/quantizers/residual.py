@@ -28,6 +28,7 @@ from vqkit.quantizers.projections import Projections
 from vqkit.quantizers.stage_checks import (
     all_frozen,
     check_beam,
+    check_count,
     check_first_rows,
     check_options,
     check_stages,
@@ -103,7 +104,7 @@ class Residual(Quantizer):
         shared = isinstance(stages, Quantizer)
         made = check_stages([stages] if isinstance(stages, Quantizer) else stages, shared, num_quantizers)
         super().__init__(made[0].dim if dim is None else dim, channel_dim, rank)
-        self.num_quantizers = check_int("num_quantizers", num_quantizers) if shared else len(made)
+        self.num_quantizers = check_count(num_quantizers) if shared else len(made)
         self.shared = shared
         self.stages = nn.ModuleList(made)
         self.inner = made[0].dim

@@ -10,7 +10,7 @@ from typing import Any
 
 from vqkit.data import ImageDataset, load_images
 from vqkit.data.plain_json import parse_json
-from vqkit.errors import DataError, bad_type, bad_value
+from vqkit.errors import ArgumentError, ArgumentTypeError, DataError, bad_type, bad_value
 from vqkit.models import VQVAEConfig, config_from_dict
 from vqkit.models.config import build_dataclass
 from vqkit.training.train_config import TrainConfig
@@ -125,7 +125,10 @@ class RunConfig:
             raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
         except ValueError as error:
             raise DataError(f"{path}: not valid JSON: {error}") from error
-        return cls.from_dict(values)
+        try:
+            return cls.from_dict(values)
+        except (ArgumentError, ArgumentTypeError) as error:
+            raise type(error)(f"{path}: {error}") from error
 
     def override(self, assignments: list[str]) -> RunConfig:
         """A run with some values changed.
