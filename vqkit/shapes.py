@@ -22,6 +22,8 @@ def check_tensor(name: str, value: object) -> Tensor:
     """Return ``value`` if it is a tensor, else raise ``ArgumentTypeError`` naming ``name``."""
     if not isinstance(value, Tensor):
         raise bad_type(name, "a torch.Tensor", value)
+    if value.layout != torch.strided:
+        raise bad_type(name, "a dense tensor", value.layout)
     return value
 
 

@@ -75,6 +75,9 @@ def read_array(path: Path, key: str | None) -> np.ndarray:
                 return _read_npy(file, path.stat().st_size, str(path))
         with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as file:
             entry = archive.getinfo(f"{key}.npy")
+            if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                # which zipfile unpacks as a whole, however much that is
+                raise DataError(f"{path}[{key}]: compressed in a way that NumPy does not write")
             # what the archive says of its parts may lie as well
             size = min(entry.file_size, min(entry.compress_size, path.stat().st_size) * DEFLATE_MAX_RATIO)
             return _read_npy(file, size, f"{path}[{key}]")
