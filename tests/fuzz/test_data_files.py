@@ -12,13 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.fuzz.bombs import read_folder
 from tests.fuzz.mutations import fuzzed, mutated, read_or_refuse
 from vqkit.data.arrays import array_parts, read_array
 from vqkit.data.cifar10 import read_binary_batch, read_pickled_batch
-from vqkit.data.folder import read_pictures
 from vqkit.data.idx import read_idx
 from vqkit.data.plain_pickle import load_plain_pickle
-from vqkit.data.transforms import Transform
 from vqkit.training.config import RunConfig
 from vqkit.training.metrics import read_metrics
 from vqkit.training.presets import get
@@ -47,11 +46,6 @@ def picture(kind: str, mode: str) -> bytes:
 def read_npz(path: Path) -> None:
     for part in array_parts(path).values():
         part()
-
-
-def read_folder(path: Path) -> None:
-    source = read_pictures(path.parent)
-    source.prepare(np.arange(len(source)), Transform(size=8, channels=3)).read(range(len(source)))
 
 
 IDX = bytes([0, 0, 8, 3]) + struct.pack(">3I", *PIXELS.shape) + PIXELS.tobytes()

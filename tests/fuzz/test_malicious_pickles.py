@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.fuzz.bombs import torch_file
+from tests.fuzz.bombs import read_folder, torch_file
 from vqkit.cli.config_file import read_toml
 from vqkit.data import load_images
 from vqkit.errors import VqkitError
@@ -68,7 +68,7 @@ READ = {
     "idx": ("train-images-idx3-ubyte", PLAIN, lambda path: load_images(path, "train")),
     "cifar": ("data_batch_1", PLAIN, lambda path: load_images(path.parent, "train")),
     "cifar_binary": ("data_batch_1.bin", PLAIN, lambda path: load_images(path.parent, "train")),
-    "picture": ("a.png", PLAIN, lambda path: load_images(path.parent, "train")),
+    "picture": ("a.png", PLAIN, read_folder),
 }
 
 

@@ -16,7 +16,7 @@ from vqkit.models.weights import check_fit
 
 # What a model may have beside its weights: counts of codes drawn, constants.
 SPARE_NUMBERS = 2**26
-SPARE_MODULES = 2**14
+SPARE_MODULES = 2**12
 
 
 def check_size(build: Callable[[], nn.Module], state: Mapping[str, Tensor], source: object) -> None:
