@@ -82,8 +82,8 @@ class Codebook(Float32State):
         super().__init__()
         for name, policy, method in (
             ("init", init, "initial"),
-            ("update", update, "step_"),
-            ("revive", revive, "step_"),
+            ("update", update, "moved_"),
+            ("revive", revive, "candidates"),
             ("affine", affine, "build"),
         ):
             if policy is not None and (isinstance(policy, type) or not hasattr(policy, method)):

@@ -196,4 +196,4 @@ def _level_list(levels: Sequence[int] | int, dim: int, num_codebooks: int, codeb
         if check_int("dim", dim) % check_int("num_codebooks", num_codebooks, maximum=MOST_COLUMNS):
             raise bad_value("codebook_dim", f"an int, where num_codebooks does not divide dim {dim}", None)
         codebook_dim = dim // num_codebooks
-    return [check_int("levels", levels)] * check_int("codebook_dim", codebook_dim)
+    return [check_int("levels", levels)] * check_int("codebook_dim", codebook_dim, maximum=MOST_COLUMNS)

@@ -348,7 +348,7 @@ def bits_of(dim: int | None, codebook_size: int | None) -> int:
     if codebook_size is None:
         if dim is None:
             raise ArgumentError("dim, codebook_size: expected at least one of them, got neither")
-        return check_int("dim", dim)
+        return check_int("dim", dim, maximum=MOST_COLUMNS)
     bits = check_int("codebook_size", codebook_size, 2).bit_length() - 1
     if codebook_size != 2**bits:
         raise bad_value("codebook_size", "a power of two", codebook_size)
