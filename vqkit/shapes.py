@@ -14,11 +14,16 @@ from torch import Tensor
 
 from vqkit.errors import bad_type, bad_value
 
+# Indices of one row: what a number in a file may make quantizers list one by one.
+MOST_COLUMNS = 2**16
+
 
 def check_tensor(name: str, value: object) -> Tensor:
     """Return ``value`` if it is a tensor, else raise ``ArgumentTypeError`` naming ``name``."""
     if not isinstance(value, Tensor):
         raise bad_type(name, "a torch.Tensor", value)
+    if value.layout != torch.strided:
+        raise bad_type(name, "a dense tensor", value.layout)
     return value
 
 
@@ -59,12 +64,16 @@ def shape_text(expected: Sequence[int | str | None]) -> str:
     return "(" + ", ".join("*" if size is None else str(size) for size in expected) + ("," * (len(expected) == 1)) + ")"
 
 
-def check_int(name: str, value: object, minimum: int = 1) -> int:
-    """Return ``value`` if it is an int of at least ``minimum`` (a bool is not an int here)."""
+def check_int(name: str, value: object, minimum: int = 1, maximum: int = 2**63 - 1) -> int:
+    """Return ``value`` if it is an int of at least ``minimum`` (a bool is not an int here) and at most ``maximum``, by
+    default what torch can count to.
+    """
     if isinstance(value, bool) or not isinstance(value, int):
         raise bad_type(name, f"an int >= {minimum}", value)
     if value < minimum:
         raise bad_value(name, f"an int >= {minimum}", value)
+    if value > maximum:
+        raise bad_value(name, f"an int <= {maximum}", f"{value:.3e}" if value < 1e300 else "a larger one")
     return value
 
 

@@ -45,4 +45,11 @@ _EVERY = [case for family in FAMILIES.values() for case in family()]
 CASES: list[Case] = [case for case in _EVERY if case.returns_vectors]
 INDICES_ALONE: list[Case] = [case for case in _EVERY if not case.returns_vectors]
 
-__all__ = ["CASES", "DIM", "FAMILIES", "INDICES_ALONE", "SIZE", "Case"]
+# Layouts are brought to rows by one piece of code: what happens to rows is held in "rows", "projected" and without.
+_LAYOUTS = ("channel_first", "heads", "image", "volume", "sequence", "codebooks", "one_code", "projected_alike")
+_LAYOUTS += ("projected_unbiased", "kept_axis", "auto", "image_heads_projected", "image_codebooks_projected")
+_LAYOUTS += ("image_channel_last", "video_auto_projected", "one_codebook_kept")
+METHODS: list[Case] = [case for case in CASES if "-plain-" in case.name or not case.name.endswith(_LAYOUTS)]
+"""Every quantizer in every option, but not all its options in every layout."""
+
+__all__ = ["CASES", "DIM", "FAMILIES", "INDICES_ALONE", "METHODS", "SIZE", "Case"]

@@ -114,7 +114,7 @@ def test_code_in_a_state_file_is_not_run(tmp_path, monkeypatch):
     torch.save({"step": Evil()}, "evil.pt")
     (tmp_path / "evil.pkl").write_bytes(pickle.dumps({"step": Evil()}, protocol=2))
     for name in ("evil.pt", "evil.pkl"):
-        with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+        with pytest.raises(CheckpointError, match="not a file of plain tensors"):
             read_state(tmp_path / name)
     assert not (tmp_path / "should-not-exist").exists()
 
@@ -125,8 +125,8 @@ def test_damaged_state_is_named(tmp_path):
         read_state(path)
     write_state({"tensor": torch.zeros(1000)}, path)
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(CheckpointError, match=r"training\.pt: not a readable checkpoint"):
+    with pytest.raises(CheckpointError, match=r"training\.pt: not a file of plain tensors"):
         read_state(path)
     path.write_bytes(b"")
-    with pytest.raises(CheckpointError, match=r"training\.pt: not a readable checkpoint"):
+    with pytest.raises(CheckpointError, match=r"training\.pt: not a file of plain tensors"):
         read_state(path)

@@ -145,7 +145,7 @@ class _RunningMap(AffineMap):
         self.seen.logical_or_(moves)
 
     def _blend(self, mean: Tensor, var: Tensor, new_mean: Tensor, new_var: Tensor, decay: float, moves: Tensor) -> None:
-        rate = torch.where(moves, torch.where(self.seen, 1 - decay, 1.0), 0.0).float()
+        rate = moves.float() * ((1 - decay) * self.seen.float() + (~self.seen).float())
         largest = torch.finfo(torch.float32).max  # which the squares of finite rows may exceed
         for average, new in ((mean, new_mean), (var, new_var)):
             average.lerp_(new.clamp(-largest, largest).float(), rate)

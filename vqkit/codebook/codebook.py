@@ -86,8 +86,8 @@ class Codebook(SharedVectors, Float32State):
         super().__init__()
         for name, policy, method in (
             ("init", init, "initial"),
-            ("update", update, "step_"),
-            ("revive", revive, "step_"),
+            ("update", update, "moved_"),
+            ("revive", revive, "candidates"),
             ("affine", affine, "build"),
         ):
             if policy is not None and (isinstance(policy, type) or not hasattr(policy, method)):
@@ -118,7 +118,7 @@ class Codebook(SharedVectors, Float32State):
         for name, tensor in state.items():
             self.register_buffer(name, tensor)
         self.affine: AffineMap | None = affine.build(heads, size, dim) if affine else None
-        self.bridge = bridge
+        self.bridge = None if bridge is None else bridge.float()
         self.in_place: InPlaceOptimizer | None = None
         if isinstance(self.update, InPlace):
             for parameter in self.in_place_maps():

@@ -90,7 +90,7 @@ class ReplaceStale(_FromRandomRows):
         return {"revive_counts": torch.full((heads, size), self.threshold, dtype=torch.float32)}
 
     def step_(self, book: Codebook, stats: BatchStats) -> None:
-        rate = torch.where(stats.rows > 0, 1 - self.decay, 0.0)[:, None]
+        rate = (1 - self.decay) * (stats.rows > 0)[:, None].float()
         book.revive_counts.lerp_(stats.counts.float(), rate)
         dead = (book.revive_counts < self.threshold) & (book.clock % self.every == 0)
         placed = replace_(book, dead, -book.revive_counts, _candidates(stats), self.threshold)
@@ -206,7 +206,7 @@ class OnlineClustering:
 
     def step_(self, book: Codebook, stats: BatchStats) -> None:
         share = stats.counts / stats.rows[:, None].clamp(min=1)
-        rate = torch.where(stats.rows > 0, 1 - self.decay, 0.0)[:, None]
+        rate = (1 - self.decay) * (stats.rows > 0)[:, None].float()
         book.revive_shares.lerp_(share.float(), rate)
         alpha = torch.exp(-10 * book.revive_shares * book.size / (1 - self.decay) - 1e-3)[..., None]
         found = _candidates(stats)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -59,7 +58,8 @@ def npz_keys(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
-    except zipfile.BadZipFile as error:
+    # A damaged archive fails in its reader's own ways; whatever it is, the file is to blame.
+    except Exception as error:
         raise DataError(f"{path}: not an .npz file: {error}") from error
 
 
@@ -75,12 +75,16 @@ def read_array(path: Path, key: str | None) -> np.ndarray:
                 return _read_npy(file, path.stat().st_size, str(path))
         with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as file:
             entry = archive.getinfo(f"{key}.npy")
-            size = min(entry.file_size, entry.compress_size * DEFLATE_MAX_RATIO)
+            if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                # which zipfile unpacks as a whole, however much that is
+                raise DataError(f"{path}[{key}]: compressed in a way that NumPy does not write")
+            # what the archive says of its parts may lie as well
+            size = min(entry.file_size, min(entry.compress_size, path.stat().st_size) * DEFLATE_MAX_RATIO)
             return _read_npy(file, size, f"{path}[{key}]")
     except DataError:
         raise
-    # RuntimeError is what zipfile raises for a password, NotImplementedError for a compression it does not know.
-    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    # So does a damaged header, which is Python's own notation.
+    except Exception as error:
         raise DataError(f"{path}: not a NumPy file of numbers: {error}") from error
 
 
@@ -88,6 +92,8 @@ def _read_npy(file: IO[bytes], size: int, name: str) -> np.ndarray:
     version = npy.read_magic(file)
     header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, fortran, dtype = header(file)
+    if any(size < 0 for size in shape):
+        raise DataError(f"{name}: its header says a shape of {shape}")
     wanted = math.prod(shape) * dtype.itemsize
     if dtype.hasobject or dtype.kind not in "biuf":
         raise DataError(f"{name}: array of {dtype}; expected numbers")

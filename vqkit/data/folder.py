@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vqkit.data.idx import DEFLATE_MAX_RATIO
 from vqkit.data.images import PictureSource
 from vqkit.data.splits import Parts
 from vqkit.data.transforms import pillow, readable
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+PNG_BITS = {"RGB": 24, "RGBA": 32, "LA": 16, "I;16": 16}  # of a pixel; grey and palettes may have one
 SPLIT_FOLDERS = {"train": "train", "training": "train", "valid": "valid", "val": "valid", "validation": "valid"}
 SPLIT_FOLDERS |= {"test": "test", "testing": "test"}
 
@@ -49,7 +52,14 @@ def open_picture(path: Path) -> Image:
         DataError: naming the file when it is missing or no picture.
     """
     with readable(str(path)):
-        return pillow().open(path)
+        # by their content, whatever they are called: Pillow has formats that start other programs
+        picture = pillow().open(path, formats=FORMATS)
+        size = path.stat().st_size
+    bits = picture.width * picture.height * PNG_BITS.get(picture.mode, 1)
+    if picture.format == "PNG" and bits > 8 * DEFLATE_MAX_RATIO * size:
+        promised = f"{picture.width}x{picture.height} pixels"
+        raise DataError(f"{path}: promises {promised}, more than its {size} bytes can hold")
+    return picture
 
 
 def find_pictures(folder: Path) -> tuple[Path, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import pickle
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from vqkit.data.pickle_scan import scan_pickle
 from vqkit.errors import DataError
 
 MAX_RANK = 8
@@ -113,12 +115,14 @@ def load_plain_pickle(path: str | Path) -> Any:
     {'data': array([0, 1, 2], dtype=uint8), 'labels': [1, 2]}
     """
     path = Path(path)
-    with path.open("rb") as file:
-        try:
-            return _finished(_PlainUnpickler(file, encoding="bytes").load())
-        # A damaged pickle fails in the machine's own ways; whatever it is, the file is to blame.
-        except Exception as error:
-            raise DataError(f"{path}: not a pickle of arrays and plain containers: {error}") from error
+    stream = io.BytesIO(path.read_bytes())
+    try:
+        scan_pickle(stream, len(stream.getbuffer()))
+        stream.seek(0)
+        return _finished(_PlainUnpickler(stream, encoding="bytes").load())
+    # A damaged pickle fails in the machine's own ways; whatever it is, the file is to blame.
+    except Exception as error:
+        raise DataError(f"{path}: not a pickle of arrays and plain containers: {error}") from error
 
 
 def _finished(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vqkit.errors import DataError, MissingExtraError, bad_value
+from vqkit.errors import DataError, MissingExtraError, VqkitError, bad_value
 from vqkit.shapes import check_choice, check_int
 
 if TYPE_CHECKING:
@@ -152,7 +152,10 @@ def readable(where: str) -> Iterator[None]:
     """Whatever Pillow raises for a picture it cannot read becomes a ``DataError`` that names ``where``."""
     try:
         yield
-    except (OSError, SyntaxError, ValueError, pillow().DecompressionBombError) as error:
+    except VqkitError:
+        raise
+    # A damaged picture fails in its decoder's own ways; whatever it is, the file is to blame.
+    except Exception as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise DataError(f"{where}: not a readable image: {reason}") from error
 

@@ -19,14 +19,17 @@ def check_code_range(indices: Tensor, sizes: int | Sequence[int]) -> Tensor:
     ``sizes``: one for all, or one for each entry of the last axis. Reads the values, so it belongs at the public edge,
     not into a training step.
     """
-    indices = check_indices("indices", indices).long()  # before comparing: 256 is no uint8
+    given, indices = check_indices("indices", indices), indices.long()  # before comparing: 256 is no uint8
     if torch.compiler.is_compiling() or indices.numel() == 0:
         return indices
+    if indices.is_meta:
+        raise bad_value("indices", "a tensor with values", "one on the meta device")
     limit = sizes if isinstance(sizes, int) or len(set(sizes)) > 1 else sizes[0]
     bound = limit if isinstance(limit, int) else torch.tensor(limit, device=indices.device)
-    wrong = (indices < -1) | (indices >= bound)
+    wrong = (indices < (0 if given.dtype == torch.uint64 else -1)) | (indices >= bound)  # 2^64 − 1 has become −1
     if bool(wrong.any()):
         value = int(indices[wrong][0])
+        value += 2**64 if given.dtype == torch.uint64 and value < 0 else 0
         span = f"[0, {limit})" if isinstance(limit, int) else f"[0, K) with K = {tuple(limit)} along the last axis"
         raise CodeIndexError(f"indices: expected values in {span}, or -1 for none, got {value}")
     return indices

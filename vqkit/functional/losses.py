@@ -150,7 +150,8 @@ def orthogonal_loss(codebook: Tensor, active: Tensor | None = None, max_codes: i
     kept_K = torch.ones(K, dtype=torch.bool, device=codebook.device) if active is None else active
     if max_codes is not None and check_int("max_codes", max_codes) < K:
         # Random ranks, those that do not count last; the first max_codes of them stay.
-        rank_K = torch.where(kept_K, torch.rand(K, device=codebook.device), 2.0).argsort().argsort()
+        drawn_K = torch.rand(K, dtype=torch.float32, device=codebook.device)
+        rank_K = torch.where(kept_K, drawn_K, 2.0).argsort().argsort()
         kept_K = kept_K & (rank_K < max_codes)
     unit_KD = torch.where(kept_K[:, None], unit(codebook.float()), 0)
     count = kept_K.sum().clamp(min=1)

@@ -44,7 +44,7 @@ class PairNoise:
         self.code_1K = _keys(seed, torch.arange(codes, device=seed.device), 5)[None]
         self.bits_NK, self.more_NK = self.code_1K.new_empty(rows, codes), self.code_1K.new_empty(rows, codes)
         self.log_NK = torch.empty_like(self.bits_NK, dtype=torch.float32)
-        self.least = torch.full((), -_LEAST, device=seed.device)
+        self.least = torch.full((), -_LEAST, dtype=torch.float32, device=seed.device)
 
     def add_to_(self, scores_NK: Tensor, part: slice) -> Tensor:
         """Add Gumbel(0, 1) noise, −ln E with E exponential, to the scores (n, K) of a part of the rows; in place."""
@@ -74,6 +74,6 @@ def pair_noise(seed: Tensor, rows: int, codes: int) -> Tensor:
     >>> round(noise.mean().item(), 1), round(noise.std().item(), 1)  # Euler's constant 0.577, π/√6 = 1.283
     (0.6, 1.3)
     """
-    zero_NK = torch.zeros(rows, codes, device=seed.device)
+    zero_NK = torch.zeros(rows, codes, dtype=torch.float32, device=seed.device)
     numbers_N = torch.arange(rows, device=seed.device)
     return PairNoise(seed, numbers_N, codes, rows).add_to_(zero_NK, slice(0, rows))

@@ -209,7 +209,8 @@ def dither(positions: Tensor, levels: Tensor, noise: float, skip: float = 0.0, s
     else:
         if samples and N % samples:
             raise bad_value("samples", f"a divisor of the {N} rows", samples)
-        draw = torch.rand(samples, device=positions.device).repeat_interleave(N // max(samples, 1))
+        draw = torch.rand(samples, dtype=torch.float32, device=positions.device)
+        draw = draw.repeat_interleave(N // max(samples, 1))
         draw = draw.reshape(-1, *[1] * (positions.ndim - 1))
     rounded = nearest_levels(positions, levels).to(positions.dtype)
     noisy = positions + torch.rand_like(positions) - 0.5

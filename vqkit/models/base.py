@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -16,6 +17,9 @@ from vqkit.models.output import VQVAEOutput
 from vqkit.models.pretrained import Pretrained
 from vqkit.quantizers import build
 from vqkit.shapes import check_float, check_indices, check_shape
+
+# A gigabyte: what a model tries on its first image is allocated for a config of any size.
+MOST_LATENTS = 2**28
 
 
 class VQVAE(Pretrained, nn.Module):
@@ -89,7 +93,13 @@ class VQVAE(Pretrained, nn.Module):
             CodeIndexError: an index outside the codebook.
         """
         check_shape("indices", check_indices("indices", indices), ("B", *self.latent_shape))
-        return self.images(self.quantizer.decode(indices.movedim(0, self._batch_axis)))
+        quantized = self.quantizer.decode(indices.movedim(0, self._batch_axis))
+        return self.images(quantized.to(self._layers_dtype))
+
+    @property
+    def _layers_dtype(self) -> torch.dtype:
+        """What the model was cast to: codes come in float32 all the same."""
+        return next(p.dtype for name, p in self.named_parameters() if not name.startswith("quantizer."))
 
     @property
     def _batch_axis(self) -> int:
@@ -101,10 +111,15 @@ class VQVAE(Pretrained, nn.Module):
 
     def _measure_latents(self, *shape: int) -> None:
         """Set ``latent_shape`` by encoding latents of ``shape`` once: a quantizer may add axes (stages, heads)."""
+        if math.prod(shape) > MOST_LATENTS:
+            raise bad_value("spec", f"latents of at most {MOST_LATENTS} numbers an image", f"{shape}")
+        latents = torch.zeros(1, *shape)
+        if latents.is_meta:  # a model that is only weighed
+            return
         was_training = self.quantizer.training
         self.quantizer.eval()
         with torch.no_grad():
-            indices = self.quantizer.encode(torch.zeros(1, *shape)).movedim(self._batch_axis, 0)
+            indices = self.quantizer.encode(latents).movedim(self._batch_axis, 0)
         self.latent_shape = tuple(indices.shape[1:])
         self.quantizer.train(was_training)
 

@@ -44,7 +44,7 @@ class ConvVQVAEConfig(VQVAEConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_int("hidden", self.hidden, minimum=2)
-        check_int("downsamplings", self.downsamplings)
+        check_int("downsamplings", self.downsamplings, maximum=30)
         check_int("residual_blocks", self.residual_blocks, minimum=0)
         check_int("residual_hidden", self.residual_hidden)
         if self.hidden % 2:

@@ -11,10 +11,12 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 
-from vqkit.errors import CheckpointError, VqkitError
+from vqkit.data.plain_json import parse_json
+from vqkit.errors import CheckpointError
 from vqkit.models.config import VQVAEConfig, differences, differences_text
 from vqkit.models.files import commit, staged, staged_prefix, write_text
 from vqkit.models.hub import download, upload
+from vqkit.models.sizes import check_size
 from vqkit.models.weights import load_weights, read_weights, tensor_state, write_weights
 
 CONFIG_FILE = "config.json"
@@ -75,9 +77,15 @@ class Pretrained:
                 f"{folder}: holds a model of type {values.get('type')!r}, expected {cls.config_class.model_type!r}"
             )
         try:
-            model = cls(cls.config_class.from_dict(values), quantizer)  # pyright: ignore[reportCallIssue]
-        except VqkitError as error:
-            raise CheckpointError(f"{folder}: its config cannot be built: {error}") from error
+            config = cls.config_class.from_dict(values)
+            check_size(lambda: cls(config, quantizer), state, folder)  # pyright: ignore
+            model = cls(config, quantizer)  # pyright: ignore[reportCallIssue]
+        except CheckpointError:
+            raise
+        # Numbers that no check expected fail in torch's own ways; whatever it is, the config is to blame.
+        except Exception as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise CheckpointError(f"{folder}: its config cannot be built: {reason}") from error
         load_weights(model, state, folder)  # pyright: ignore[reportArgumentType]
         return model.to(device).eval()  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -139,7 +147,7 @@ def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if CONFIG_KEY not in metadata:
         # written by another library: config.json is all there is
         return read_config(folder), state
-    ours = json.loads(metadata[CONFIG_KEY])
+    ours = _json_object(metadata[CONFIG_KEY], f"{folder / WEIGHTS_FILE}, {CONFIG_KEY}")
     if interrupted_saves(folder):
         # a save was killed here, so config.json may be ahead of the weights
         return ours, state
@@ -163,11 +171,17 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG_FILE
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return _json_object(text, str(path))
+
+
+def _json_object(text: str | bytes, name: str) -> dict[str, Any]:
+    try:
+        values = parse_json(text)
     except ValueError as error:
-        raise CheckpointError(f"{path}: not valid JSON: {error}") from error
+        raise CheckpointError(f"{name}: not valid JSON: {error}") from error
     if not isinstance(values, dict):
-        raise CheckpointError(f"{path}: expected a JSON object, got {type(values).__name__}")
+        raise CheckpointError(f"{name}: expected a JSON object, got {type(values).__name__}")
     return values

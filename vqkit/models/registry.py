@@ -57,13 +57,13 @@ def load(source: str | Path, *, quantizer: nn.Module | None = None, device: Any 
     """
     folder = find(source, **hub)
     kind = read_model(folder)[0].get("type")
-    if kind not in MODELS:
+    if not isinstance(kind, str) or kind not in MODELS:
         raise CheckpointError(f"{folder}: unknown model type {kind!r}; known are {', '.join(MODELS)}")
     return MODELS[kind].from_pretrained(folder, quantizer=quantizer, device=device)
 
 
 def model_class(kind: object) -> type[VQVAE]:
     """The model class called ``kind``."""
-    if kind not in MODELS:
+    if not isinstance(kind, str) or kind not in MODELS:
         raise bad_value("model.type", f"one of {', '.join(MODELS)}", repr(kind))
     return MODELS[str(kind)]

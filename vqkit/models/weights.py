@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
@@ -44,7 +44,8 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    # A damaged file fails in its reader's own ways; whatever it is, the file is to blame.
+    except Exception as error:
         raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
 
 
@@ -67,6 +68,12 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], source: object)
         vqkit.errors.CheckpointError: a.safetensors: weights of another model: missing bias; weight has shape (1, 3),
         the model's is (1, 2)
     """
+    check_fit(module, state, source)
+    module.load_state_dict({**extra_state(module), **state})
+
+
+def check_fit(module: nn.Module, state: Mapping[str, Tensor], source: object) -> None:
+    """Raise as :func:`load_weights` does if ``state`` is not that of ``module``; loads nothing."""
     own = tensor_state(module)
     problems = []
     if missing := [name for name in own if name not in state]:
@@ -80,7 +87,6 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], source: object)
     ][:LISTED]
     if problems:
         raise CheckpointError(f"{source}: weights of another model: {'; '.join(problems)}")
-    module.load_state_dict({**extra_state(module), **state})
 
 
 def listed(names: list[str]) -> str:

@@ -49,16 +49,16 @@ def to_json(name: str, value: Any) -> Any:
 
 def from_json(value: Any) -> Any:
     """What ``to_json`` gave, as the argument it was."""
-    if isinstance(value, Mapping) and value.get("type") in _QUANTIZERS:
+    if isinstance(value, Mapping) and str(value.get("type")) in _QUANTIZERS:
         return build(value)
     if isinstance(value, Mapping) and "type" not in value:
         return {key: from_json(item) for key, item in value.items()}
     if isinstance(value, Mapping):
         known = _policies()
-        if value.get("type") not in known:
+        if str(value.get("type")) not in known:
             raise bad_value("type", f"one of {', '.join(sorted(known))}", repr(value.get("type")))
         fields = {key: from_json(item) for key, item in value.items() if key != "type"}
-        return _construct(known[value["type"]], fields)
+        return _construct(known[str(value["type"])], fields)
     return tuple(from_json(item) for item in value) if isinstance(value, (list, tuple)) else value
 
 
@@ -75,9 +75,9 @@ def build(config: Mapping[str, Any]) -> Any:
     """
     if not isinstance(config, Mapping):
         raise bad_type("quantizer", "a dict with a 'type'", config)
-    if config.get("type") not in _QUANTIZERS:
+    if str(config.get("type")) not in _QUANTIZERS:
         raise bad_value("quantizer.type", f"one of {', '.join(sorted(_QUANTIZERS))}", repr(config.get("type")))
-    return _construct(_QUANTIZERS[config["type"]], {k: from_json(v) for k, v in config.items() if k != "type"})
+    return _construct(_QUANTIZERS[str(config["type"])], {k: from_json(v) for k, v in config.items() if k != "type"})
 
 
 def _construct(cls: type, arguments: dict[str, Any]) -> Any:

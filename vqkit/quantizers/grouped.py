@@ -97,13 +97,15 @@ class Grouped(Quantizer):
             x_group = layout.arrange(part).movedim(-1, axis)
             outs.append(group(x_group, mask=valid.reshape(layout.positions), **call, **own))
         parts = [out.quantized.movedim(axis, -1) for out, axis in zip(outs, axes, strict=True)]
-        quantized = layout.restore(torch.cat(parts, -1).reshape(-1, self.dim)).to(x.dtype)
+        with torch.autocast(x.device.type, enabled=False):  # which joins no half type but its own
+            quantized = layout.restore(torch.cat(parts, -1).reshape(-1, self.dim)).to(x.dtype)
         indices = torch.stack([out.indices for out in outs])
         nothing = quantized.new_zeros((), dtype=torch.float32)
         loss = torch.stack([getattr(out, "loss", nothing) for out in outs])
         if not return_all_codes:
             return Quantized(quantized, indices, loss)
-        codes = torch.stack([out.all_codes.movedim(axis, -1) for out, axis in zip(outs, axes, strict=True)])
+        with torch.autocast(x.device.type, enabled=False):
+            codes = torch.stack([out.all_codes.movedim(axis, -1) for out, axis in zip(outs, axes, strict=True)])
         return QuantizedWithCodes(quantized, indices, loss, codes.movedim(-1, self._axis(self, layout)))
 
     def encode(self, x: Tensor, *, mask: Tensor | None = None, lens: Tensor | None = None, **call: Any) -> Tensor:

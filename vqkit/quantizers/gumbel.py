@@ -21,7 +21,7 @@ from vqkit.quantizers.base import Quantizer, Step
 from vqkit.quantizers.config import registered
 from vqkit.quantizers.estimators import refuse_estimator
 from vqkit.quantizers.output import Quantized
-from vqkit.shapes import check_int, check_number
+from vqkit.shapes import MOST_COLUMNS, check_int, check_number
 
 
 @registered
@@ -77,7 +77,7 @@ class GumbelQuantize(Quantizer):
         given = {k: v for k, v in locals().items() if k not in ("self", "__class__") and v is not None}
         super().__init__(dim, channel_dim)
         self._arguments = given
-        if dim % check_int("groups", groups):
+        if dim % check_int("groups", groups, maximum=MOST_COLUMNS):
             raise bad_value("groups", f"a divisor of dim {dim}", groups)
         if init is not None and getattr(init, "needs_rows", False):
             raise ArgumentError(f"init: expected one without rows, which are not in the space of the codes, got {init}")

@@ -19,7 +19,7 @@ from vqkit.quantizers.base import Step
 from vqkit.quantizers.config import registered
 from vqkit.quantizers.levels import LevelQuantizer
 from vqkit.quantizers.output import Quantized
-from vqkit.shapes import check_int, check_number
+from vqkit.shapes import MOST_COLUMNS, check_int, check_number
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
@@ -194,7 +194,7 @@ def _level_list(levels: Sequence[int] | int, dim: int, num_codebooks: int, codeb
             raise bad_value("codebook_dim", f"{len(levels)}, the number of levels, or None", codebook_dim)
         return levels
     if codebook_dim is None:
-        if check_int("dim", dim) % check_int("num_codebooks", num_codebooks):
+        if check_int("dim", dim) % check_int("num_codebooks", num_codebooks, maximum=MOST_COLUMNS):
             raise bad_value("codebook_dim", f"an int, where num_codebooks does not divide dim {dim}", None)
         codebook_dim = dim // num_codebooks
-    return [check_int("levels", levels)] * check_int("codebook_dim", codebook_dim)
+    return [check_int("levels", levels)] * check_int("codebook_dim", codebook_dim, maximum=MOST_COLUMNS)

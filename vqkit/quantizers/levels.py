@@ -13,7 +13,7 @@ from vqkit.functional.packing import pack_levels, unpack_levels
 from vqkit.quantizers.base import Quantizer
 from vqkit.quantizers.estimators import StraightThrough, estimate
 from vqkit.quantizers.projections import Projections
-from vqkit.shapes import check_int
+from vqkit.shapes import MOST_COLUMNS, check_int
 
 MAX_TABLE = 2**20  # codes that ``codebook`` writes out
 
@@ -42,7 +42,7 @@ class LevelQuantizer(Quantizer):
         bias: bool = True,
         usage_window: int = 65_536,
     ):
-        inner = len(levels) * check_int("num_codebooks", num_codebooks)
+        inner = len(levels) * check_int("num_codebooks", num_codebooks, maximum=MOST_COLUMNS)
         super().__init__(inner if dim is None else dim, channel_dim)
         if num_codebooks > 1 and keep_num_codebooks_dim is False:
             raise bad_value("keep_num_codebooks_dim", f"True with {num_codebooks} codebooks", False)

@@ -22,7 +22,7 @@ from vqkit.quantizers.estimators import StraightThrough, estimate
 from vqkit.quantizers.flags import check_details
 from vqkit.quantizers.output import EntropyBreakdown, Quantized, QuantizedWithEntropies
 from vqkit.quantizers.projections import CosineLinear, OrthogonalMap, Projections
-from vqkit.shapes import check_int, check_number
+from vqkit.shapes import MOST_COLUMNS, check_int, check_number
 
 _DETAILS = {
     "entropy_loss_offset": ("experimental_softplus_entropy_loss", 5.0),
@@ -130,7 +130,7 @@ class LFQ(Quantizer):
     ):
         given = {k: v for k, v in locals().items() if k not in ("self", "__class__") and v is not None}
         bits = bits_of(dim, codebook_size)
-        inner = bits * check_int("num_codebooks", num_codebooks)
+        inner = bits * check_int("num_codebooks", num_codebooks, maximum=MOST_COLUMNS)
         check_details(_DETAILS, given)
         super().__init__(inner if dim is None else dim, None if channel_first is None else 1 if channel_first else -1)
         self._arguments = given
@@ -348,7 +348,7 @@ def bits_of(dim: int | None, codebook_size: int | None) -> int:
     if codebook_size is None:
         if dim is None:
             raise ArgumentError("dim, codebook_size: expected at least one of them, got neither")
-        return check_int("dim", dim)
+        return check_int("dim", dim, maximum=MOST_COLUMNS)
     bits = check_int("codebook_size", codebook_size, 2).bit_length() - 1
     if codebook_size != 2**bits:
         raise bad_value("codebook_size", "a power of two", codebook_size)

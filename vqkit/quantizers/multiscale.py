@@ -242,8 +242,10 @@ class MultiScale(Quantizer):
         """Indices (B, L[, I]) of all scales or some first ones as (B, L·I), −1 for those that are missing."""
         check_shape("indices", check_indices("indices", indices), ("B", "L", *self._tail))
         missing = sum(self.scales.tokens[self.scales.prefix(indices.shape[1]) :])
-        rows_BI = nn.functional.pad(indices.long().flatten(1), (0, missing * self._width), value=-1)
-        return check_code_range(rows_BI, self.index_sizes), self._layout(indices.shape[0])
+        rows_BI = indices.flatten(1)
+        rows_BI = check_code_range(rows_BI, self.index_sizes[: rows_BI.shape[1]])
+        rows_BI = nn.functional.pad(rows_BI, (0, missing * self._width), value=-1)
+        return rows_BI, self._layout(indices.shape[0])
 
     def split(self, indices: Tensor) -> list[Tensor]:
         """Indices (B, L[, I]) of all scales, or some first ones, as maps: (B, *size[, I]) each, coarse to fine."""

@@ -15,7 +15,7 @@ from vqkit.functional.product import optimised_product
 from vqkit.quantizers.config import registered
 from vqkit.quantizers.heads import Heads
 from vqkit.quantizers.vector import VectorQuantize
-from vqkit.shapes import check_choice, check_int
+from vqkit.shapes import MOST_COLUMNS, check_choice, check_int
 
 ROTATIONS = ("random", "learned")
 ROTATION_ITERS = 20
@@ -50,7 +50,7 @@ class ProductQuantize(VectorQuantize):
     """
 
     def __init__(self, dim: int, num_codebooks: int, codebook_size: int, rotation: str | None = None, **options: Any):
-        if check_int("dim", dim) % check_int("num_codebooks", num_codebooks):
+        if check_int("dim", dim) % check_int("num_codebooks", num_codebooks, maximum=MOST_COLUMNS):
             raise bad_value("num_codebooks", f"a divisor of dim {dim}", num_codebooks)
         for name in _SAID & options.keys():
             raise ArgumentError(f"{name}: num_codebooks says all there is to say of it, got both")

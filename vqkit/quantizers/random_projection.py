@@ -10,7 +10,7 @@ from vqkit.codebook.precision import Float32State
 from vqkit.errors import ArgumentError
 from vqkit.quantizers.base import Quantizer, Step
 from vqkit.quantizers.config import registered
-from vqkit.shapes import check_int
+from vqkit.shapes import MOST_COLUMNS, check_int
 
 
 @registered
@@ -55,7 +55,7 @@ class RandomProjectionQuantizer(Quantizer):
         given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__(dim, channel_dim)
         self._arguments = given
-        self.num_codebooks = check_int("num_codebooks", num_codebooks)
+        self.num_codebooks = check_int("num_codebooks", num_codebooks, maximum=MOST_COLUMNS)
         self.codebook_size = check_int("codebook_size", codebook_size)
         self.norm: nn.Module = nn.LayerNorm(dim, elementwise_affine=False) if norm else nn.Identity()
         inner = check_int("codebook_dim", codebook_dim)
@@ -145,7 +145,7 @@ class RandomProjection(Float32State):
         self.register_buffer("matrices", drawn)
         self.bias = bias
         if bias:
-            self.register_buffer("offsets", torch.zeros(count, 1, inner))
+            self.register_buffer("offsets", torch.zeros(count, 1, inner, dtype=torch.float32))
 
     def forward(self, rows: Tensor) -> Tensor:
         """(N, dim) to (C, N, inner)."""

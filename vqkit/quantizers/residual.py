@@ -28,6 +28,7 @@ from vqkit.quantizers.projections import Projections
 from vqkit.quantizers.stage_checks import (
     all_frozen,
     check_beam,
+    check_count,
     check_first_rows,
     check_options,
     check_stages,
@@ -103,7 +104,7 @@ class Residual(Quantizer):
         shared = isinstance(stages, Quantizer)
         made = check_stages([stages] if isinstance(stages, Quantizer) else stages, shared, num_quantizers)
         super().__init__(made[0].dim if dim is None else dim, channel_dim, rank)
-        self.num_quantizers = check_int("num_quantizers", num_quantizers) if shared else len(made)
+        self.num_quantizers = check_count(num_quantizers) if shared else len(made)
         self.shared = shared
         self.stages = nn.ModuleList(made)
         self.inner = made[0].dim
@@ -178,7 +179,7 @@ class Residual(Quantizer):
         quantized = layout.restore(quantized).to(x.dtype)
         if not return_all_codes:
             return Quantized(quantized, found, self._losses(chain))
-        codes = torch.stack([layout.restore(_counted(step)).to(x.dtype) for step in chain.steps])
+        codes = torch.stack([layout.restore(_counted(step)) for step in chain.steps]).to(x.dtype)
         return QuantizedWithCodes(quantized, found, self._losses(chain), codes)
 
     def encode(
@@ -254,7 +255,7 @@ class Residual(Quantizer):
         return greedy(stages, entered, valid)
 
     def decode_rows(self, indices: Tensor) -> Tensor:
-        total = torch.zeros(indices.shape[0], self.inner, device=indices.device)
+        total = torch.zeros(indices.shape[0], self.inner, dtype=torch.float32, device=indices.device)
         for code in codes_of(self.ordered(), indices):
             total = total + code
         return self.projections.outward(total)

@@ -15,8 +15,9 @@ from vqkit.quantizers.fsq import FSQ
 from vqkit.quantizers.grouped import Grouped
 from vqkit.quantizers.output import QuantizedIndices, QuantizedIndicesWithCodes
 from vqkit.quantizers.residual import Residual
+from vqkit.quantizers.stage_checks import check_count
 from vqkit.quantizers.stage_options import group_width, sorted_options
-from vqkit.shapes import check_int, check_number
+from vqkit.shapes import check_number
 
 
 class SoftClamp(Float32State):
@@ -70,7 +71,7 @@ class ResidualFSQ(Residual):
         own: dict[str, Any] = {"preserve_symmetry": True, "bound_hard_clamp": True} | own
         stages = [
             FSQ(levels, scale=[float(count) ** -number for count in counts], **own)
-            for number in range(check_int("num_quantizers", num_quantizers))
+            for number in range(check_count(num_quantizers))
         ]
         super().__init__(stages, dim=dim, **residual)
         limits = [count / (count - 1) for count in counts]

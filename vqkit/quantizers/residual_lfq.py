@@ -8,8 +8,9 @@ from vqkit.quantizers.config import registered
 from vqkit.quantizers.grouped import Grouped
 from vqkit.quantizers.lfq import LFQ, bits_of
 from vqkit.quantizers.residual import Residual
+from vqkit.quantizers.stage_checks import check_count
 from vqkit.quantizers.stage_options import group_width, sorted_options
-from vqkit.shapes import check_int, check_number
+from vqkit.shapes import check_number
 
 
 @registered
@@ -54,7 +55,7 @@ class ResidualLFQ(Residual):
             clamp = None if soft_clamp_input_value is None else soft_clamp_input_value * scale
             return LFQ(dim=bits, codebook_scale=scale, soft_clamp_input_value=clamp, channel_first=False, **own)
 
-        super().__init__([stage(n) for n in range(check_int("num_quantizers", num_quantizers))], dim=dim, **residual)
+        super().__init__([stage(n) for n in range(check_count(num_quantizers))], dim=dim, **residual)
         given = {"num_quantizers": num_quantizers, "codebook_size": codebook_size, "dim": dim}
         given["soft_clamp_input_value"] = soft_clamp_input_value
         self._arguments = {name: value for name, value in given.items() if value is not None} | options

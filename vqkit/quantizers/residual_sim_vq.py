@@ -9,8 +9,8 @@ from vqkit.errors import bad_value
 from vqkit.quantizers.config import registered
 from vqkit.quantizers.residual import Residual
 from vqkit.quantizers.sim_vq import SimVQ
+from vqkit.quantizers.stage_checks import check_count
 from vqkit.quantizers.stage_options import per_stage, sorted_options
-from vqkit.shapes import check_int
 
 
 @registered
@@ -35,7 +35,7 @@ class ResidualSimVQ(Residual):
         residual, own = sorted_options(options)
         if own.get("codebook_transform") is not None:
             raise bad_value("codebook_transform", "a map of each stage's own, made by SimVQ", own["codebook_transform"])
-        sizes = per_stage("codebook_size", codebook_size, check_int("num_quantizers", num_quantizers))
+        sizes = per_stage("codebook_size", codebook_size, check_count(num_quantizers))
         super().__init__([SimVQ(dim, size, **own) for size in sizes], **residual)
         given = {"dim": dim, "num_quantizers": num_quantizers, "codebook_size": codebook_size}
         self._arguments = given | options

@@ -16,6 +16,7 @@ from vqkit.quantizers.estimators import DiVeQ
 from vqkit.quantizers.grouped import Grouped
 from vqkit.quantizers.implicit import ImplicitVQ
 from vqkit.quantizers.residual import Residual
+from vqkit.quantizers.stage_checks import check_count
 from vqkit.quantizers.stage_options import group_width, per_stage, sorted_options
 from vqkit.quantizers.vector import VectorQuantize
 from vqkit.shapes import check_int
@@ -68,7 +69,7 @@ class ResidualVQ(Residual):
             if isinstance(codebook_size, int):
                 raise bad_value("num_quantizers", "the number of stages", None)
             num_quantizers = len(codebook_size)
-        stages = check_int("num_quantizers", num_quantizers)
+        stages = check_count(num_quantizers)
         sizes = per_stage("codebook_size", codebook_size, stages)
         widths = per_stage("codebook_dim", codebook_dim, stages)
         for width in widths:

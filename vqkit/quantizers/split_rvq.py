@@ -13,7 +13,7 @@ from vqkit.quantizers.base import Quantizer, Step
 from vqkit.quantizers.config import registered
 from vqkit.quantizers.output import Quantized
 from vqkit.quantizers.residual_vq import ResidualVQ
-from vqkit.quantizers.stage_checks import checked_weights
+from vqkit.quantizers.stage_checks import check_count, checked_weights
 from vqkit.quantizers.stage_codes import prefix_columns
 from vqkit.quantizers.stage_options import sorted_options
 from vqkit.shapes import check_int
@@ -58,7 +58,7 @@ class SplitResidualVQ(Quantizer):
             raise bad_value(
                 "codebook_dim", "another width than dim, so that each half has its projections", codebook_dim
             )
-        if check_int("n_semantic", n_semantic) >= check_int("num_quantizers", num_quantizers):
+        if check_int("n_semantic", n_semantic) >= check_count(num_quantizers):
             raise bad_value("n_semantic", f"less than the {num_quantizers} stages", n_semantic)
         outer, own = sorted_options(options, layout_only=True)
         super().__init__(dim, **outer)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from vqkit.codebook import Codebook, Gradient, Normal
 from vqkit.codebook.fit import place_from_rows_
 from vqkit.codebook.init import Init
+from vqkit.codebook.precision import Float32State
 from vqkit.errors import ArgumentError
 from vqkit.functional.affinity import Affinity, affinity
 from vqkit.functional.estimators import straight_through
@@ -27,7 +28,7 @@ DISTRIBUTIONS = {"gaussian": "euclidean", "vmf": "cosine"}
 
 
 @registered
-class SQVAE(Quantizer):
+class SQVAE(Float32State, Quantizer):
     """The code is drawn with p ∝ exp(−ρ/2·|x − e|²), and the precision ρ = 1/σ² learns too (SQ-VAE, Takida et al. 2022,
     arXiv:2205.07547).
 

@@ -15,6 +15,8 @@ from vqkit.quantizers.estimators import Estimator, StraightThrough
 from vqkit.quantizers.vector import VectorQuantize
 from vqkit.shapes import check_int, check_number
 
+MOST_STAGES = 4096
+
 
 def quantizers_in(name: str, value: object) -> list[Quantizer]:
     """``value`` as a list of quantizers that others can be built of."""
@@ -27,6 +29,11 @@ def quantizers_in(name: str, value: object) -> list[Quantizer]:
                 name, "one that quantizes each row by itself, into a vector of its space", type(quantizer).__name__
             )
     return made
+
+
+def check_count(num_quantizers: object) -> int:
+    """How many stages there are to be: no file may ask for so many that listing them fills the memory."""
+    return check_int("num_quantizers", num_quantizers, maximum=MOST_STAGES)
 
 
 def check_stages(value: object, shared: bool, num_quantizers: int | None) -> list[Quantizer]:

@@ -49,7 +49,7 @@ def greedy(stages: Sequence[Quantizer], rows: Tensor, valid: Tensor) -> Tensor:
 
 def codes_of(stages: Sequence[Quantizer], columns: Tensor) -> list[Tensor]:
     """The codes (N, D) of a prefix of ``stages`` that columns (N, I) are of, each as the forward added it."""
-    total = torch.zeros(columns.shape[0], stages[0].dim, device=columns.device)
+    total = torch.zeros(columns.shape[0], stages[0].dim, dtype=torch.float32, device=columns.device)
     codes, column = [], 0
     for stage in stages:
         part = columns[:, column : column + len(stage.index_sizes)]

@@ -9,7 +9,7 @@ from vqkit.errors import ArgumentError, bad_value
 from vqkit.quantizers.flags import check_details, check_flags
 from vqkit.quantizers.flat import channel_of
 from vqkit.quantizers.stage_dropout import StageDropout
-from vqkit.shapes import check_flag, check_int, check_number
+from vqkit.shapes import MOST_COLUMNS, check_flag, check_int, check_number
 
 _LAYOUT = ("channel_dim", "channel_last", "channel_first", "is_channel_first", "accept_image_fmap", "accept_3d_fmap")
 _DROPOUT = {
@@ -80,6 +80,6 @@ def per_stage(name: str, value: Any, stages: int) -> list[Any]:
 
 def group_width(dim: int, groups: int) -> int:
     """The width of one of ``groups`` equal slices of ``dim`` channels."""
-    if check_int("dim", dim) % check_int("groups", groups):
+    if check_int("dim", dim) % check_int("groups", groups, maximum=MOST_COLUMNS):
         raise bad_value("groups", f"a divisor of the {dim} channels", groups)
     return dim // groups

@@ -29,7 +29,7 @@ from vqkit.quantizers.heads import Heads
 from vqkit.quantizers.objectives import Assignment, Objective, total_loss, with_codebook_fit
 from vqkit.quantizers.output import Quantized, QuantizedWithBreakdown
 from vqkit.quantizers.transformed import Transform, check_transformable, nearest_transformed
-from vqkit.shapes import check_float, check_indices, check_int, check_number, check_shape
+from vqkit.shapes import MOST_COLUMNS, check_float, check_indices, check_int, check_number, check_shape
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -141,7 +141,10 @@ class VectorQuantize(Quantizer):
         super().__init__(dim, policies.channel_dim, channel_of(flat)[1])
         self._arguments = {k: v for k, v in given.items() if v is not None or k == "revive"} | dict(flat)
 
-        self.codebook_size, self.heads = check_int("codebook_size", codebook_size), check_int("heads", heads)
+        self.codebook_size, self.heads = (
+            check_int("codebook_size", codebook_size),
+            check_int("heads", heads, maximum=MOST_COLUMNS),
+        )
         self.codebook_dim = dim if codebook_dim is None else check_int("codebook_dim", codebook_dim)
         self.separate = bool(separate_codebook_per_head) and heads > 1
         self.slices = Heads(dim, self.codebook_dim, heads, self.separate, layernorm_after_project_in, project)

@@ -8,17 +8,18 @@ name, flushed to disk, and renamed, so a process that dies on the way leaves the
 from __future__ import annotations
 
 import os
-import pickle
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from vqkit.errors import CheckpointError
+from vqkit.errors import CheckpointError, VqkitError
 from vqkit.models.files import sync
+from vqkit.models.torch_files import load_torch
 
 STATE_FILE = "training.pt"
 PREFIX = "step-"
@@ -120,6 +121,18 @@ class Checkpoints:
                 shutil.rmtree(path)
 
 
+@contextmanager
+def misfits_named(path: Path) -> Iterator[None]:
+    """What goes wrong while a read state is taken over becomes a ``CheckpointError`` that names its file."""
+    try:
+        yield
+    except VqkitError:
+        raise
+    # A state of another kind lacks keys, or has something else under them.
+    except Exception as error:
+        raise CheckpointError(f"{path}: not the state of this run: {type(error).__name__}: {error}") from error
+
+
 def write_state(state: dict[str, Any], path: Path) -> None:
     """Save nested dicts, lists, numbers and tensors.
 
@@ -137,10 +150,7 @@ def read_state(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the file is missing, damaged, or holds anything but data.
     """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such file") from error
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise CheckpointError(f"{path}: not a readable checkpoint: {reason}") from error
+    state = load_torch(path)
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: expected the state of a run, got {type(state).__name__}")
+    return state

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from vqkit.data import ImageDataset, load_images
-from vqkit.errors import DataError, bad_type, bad_value
+from vqkit.data.plain_json import parse_json
+from vqkit.errors import ArgumentError, ArgumentTypeError, DataError, bad_type, bad_value
 from vqkit.models import VQVAEConfig, config_from_dict
 from vqkit.models.config import build_dataclass
 from vqkit.training.train_config import TrainConfig
@@ -119,12 +120,15 @@ class RunConfig:
             ArgumentError, ArgumentTypeError: its content is no run.
         """
         try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            values = parse_json(Path(path).read_bytes())
         except OSError as error:
             raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
         except ValueError as error:
             raise DataError(f"{path}: not valid JSON: {error}") from error
-        return cls.from_dict(values)
+        try:
+            return cls.from_dict(values)
+        except (ArgumentError, ArgumentTypeError) as error:
+            raise type(error)(f"{path}: {error}") from error
 
     def override(self, assignments: list[str]) -> RunConfig:
         """A run with some values changed.

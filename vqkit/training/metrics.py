@@ -99,16 +99,15 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     found: list[dict[str, Any]] = []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = path.read_bytes().splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):
-        if number == len(lines) and not line.endswith("\n"):
+        if number == len(lines) and not line.endswith(b"\n"):
             break
         try:
             values = json.loads(line)
             int(values["step"])
-        except (ValueError, TypeError, KeyError) as error:
-            raise DataError(
-                f"{path}, line {number}: expected a JSON object with a step, got {line.strip()[:60]!r}"
-            ) from error
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+            shown = line.strip()[:60].decode("utf-8", "replace")
+            raise DataError(f"{path}, line {number}: expected a JSON object with a step, got {shown!r}") from error
         found.append(values)
     return found

@@ -20,7 +20,7 @@ from vqkit.models import VQVAE, build_model
 from vqkit.models.config import differences, differences_text
 from vqkit.models.pretrained import read_model
 from vqkit.models.weights import extra_state, load_weights
-from vqkit.training.checkpoint import STATE_FILE, read_state, write_state
+from vqkit.training.checkpoint import STATE_FILE, misfits_named, read_state, write_state
 from vqkit.training.config import RunConfig
 from vqkit.training.errors import NonFiniteError
 from vqkit.training.losses import ReconstructionLoss, reconstruction_loss
@@ -149,26 +149,28 @@ class Session:
         if found := differences(config, json.loads(json.dumps(self.model.config.to_dict()))):
             raise CheckpointError(f"{folder}: {differences_text(found, 'the checkpoint', 'this run')}")
         state = read_state(folder / STATE_FILE)
-        self._check_position(folder, state["position"])
-        load_weights(self.model, {**weights, **state["trained"]}, folder)
-        if state["extra"]:
-            self.model.load_state_dict(state["extra"], strict=False)
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.accelerator.scaler is not None and state["scaler"] is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        if self.ema is not None:
-            self.ema.load_state_dict(state["ema"])
-        load_usage_state(self.model, state["usage"])
-        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        with misfits_named(folder / STATE_FILE):
+            self._check_position(folder, state["position"])
+            load_weights(self.model, {**weights, **state["trained"]}, folder)
+            if state["extra"]:
+                self.model.load_state_dict(state["extra"], strict=False)
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.accelerator.scaler is not None and state["scaler"] is not None:
+                self.accelerator.scaler.load_state_dict(state["scaler"])
+            if self.ema is not None:
+                self.ema.load_state_dict(state["ema"])
+            load_usage_state(self.model, state["usage"])
+            self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
 
     def restore_random(self, folder: Path) -> None:
         """Put this process's random generators where they were; the last thing before the step, lest others draw."""
-        states = read_state(folder / STATE_FILE)["random"]
-        if len(states) != self.accelerator.num_processes:
-            raise CheckpointError(
-                f"{folder}: saved by {len(states)} processes, resumed by {self.accelerator.num_processes}"
-            )
-        restore_random_state(states[self.accelerator.process_index])
+        with misfits_named(folder / STATE_FILE):
+            states = read_state(folder / STATE_FILE)["random"]
+            if len(states) != self.accelerator.num_processes:
+                raise CheckpointError(
+                    f"{folder}: saved by {len(states)} processes, resumed by {self.accelerator.num_processes}"
+                )
+            restore_random_state(states[self.accelerator.process_index])
 
     def _check_position(self, folder: Path, position: dict[str, int]) -> None:
         if position["images"] != len(self.images):

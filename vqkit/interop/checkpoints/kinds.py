@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from vqkit.errors import CheckpointError
+from vqkit.errors import CheckpointError, VqkitError
 from vqkit.interop.checkpoints import vector_quantize_pytorch as vqp
 from vqkit.interop.checkpoints.codecs import load_dac, load_encodec, load_mimi
 from vqkit.interop.checkpoints.state import State, read_state
@@ -87,7 +87,14 @@ def load(
     if kind is not None:
         check_choice("kind", kind, tuple(KINDS))
     state = read_state(source, prefix, empty=kind is not None)
-    quantizer = KINDS[_kind_of(state) if kind is None else kind].build(state, options)
+    kind = _kind_of(state) if kind is None else kind
+    try:
+        quantizer = KINDS[kind].build(state, options)
+    except VqkitError:
+        raise
+    # Tensors of no size, say, fail in torch's own ways; its weights are to blame.
+    except (ArithmeticError, LookupError, MemoryError, RuntimeError, ValueError) as error:
+        raise state.fault(f"tensors that make no {kind}: {error}") from error
     state.finish()
     return quantizer.eval()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from torch import Tensor, nn
 
 from vqkit.codebook import Codebook
 from vqkit.errors import CheckpointError, bad_type
+from vqkit.models.torch_files import load_torch
 from vqkit.models.weights import listed, read_weights
 from vqkit.quantizers.projections import Projections
 
@@ -118,7 +117,7 @@ def read_state(source: object, prefix: str = "", *, empty: bool = False) -> Stat
     """
     if isinstance(source, (str, Path)):
         path, name = Path(source), str(source)
-        found: Any = read_weights(path)[0] if path.suffix == ".safetensors" else _read_torch(path)
+        found: Any = read_weights(path)[0] if path.suffix == ".safetensors" else load_torch(path)
     elif isinstance(source, Mapping):
         found, name = source, "state dict"
     else:
@@ -138,15 +137,6 @@ def read_state(source: object, prefix: str = "", *, empty: bool = False) -> Stat
     if not part:
         raise CheckpointError(f"{name}: nothing under prefix {prefix!r}; there are {listed([str(k) for k in found])}")
     return part
-
-
-def _read_torch(path: Path) -> Any:
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a file of plain tensors: {error}") from error
 
 
 def fill(module: nn.Module, values: Mapping[str, Tensor], state: State, of: str = "") -> None:
