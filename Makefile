@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check docs bench clean
+.PHONY: demo test check docs bench soak clean
 
 # One virtual environment; a stamp per set of extras, renewed when the package's metadata changes.
 $(VENV)/.train: pyproject.toml constraints.txt $(wildcard native/*)
@@ -40,6 +40,9 @@ docs: $(VENV)/.train  ## the parts of docs/quantizers.md that the code writes
 
 bench: $(VENV)/.bench  ## every case against the peers, in the same run
 	$(BIN)/python -m benchmarks.run
+
+soak: $(VENV)/.train  ## training under everything that goes wrong: random shapes, NaN, empty ranks, restarts
+	$(BIN)/python -m tools.soak --report docs/soak.md
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info
