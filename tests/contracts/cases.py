@@ -46,7 +46,17 @@ CASES: list[Case] = [case for case in _EVERY if case.returns_vectors]
 INDICES_ALONE: list[Case] = [case for case in _EVERY if not case.returns_vectors]
 
 # Layouts are brought to rows by one piece of code: what happens to rows is held in "rows", "projected" and without.
-_LAYOUTS = ("channel_first", "heads", "image", "volume", "sequence", "codebooks", "one_code", "projected_alike")
+_LAYOUTS = (
+    "channel_first",
+    "heads",
+    "heads_apart",
+    "image",
+    "volume",
+    "sequence",
+    "codebooks",
+    "one_code",
+    "projected_alike",
+)
 _LAYOUTS += ("projected_unbiased", "kept_axis", "auto", "image_heads_projected", "image_codebooks_projected")
 _LAYOUTS += ("image_channel_last", "video_auto_projected", "one_codebook_kept")
 METHODS: list[Case] = [case for case in CASES if "-plain-" in case.name or not case.name.endswith(_LAYOUTS)]

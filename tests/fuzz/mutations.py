@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from vqkit.errors import VqkitError
 
 # More of them by hand: VQKIT_FUZZ=5000 pytest tests/fuzz
-EXAMPLES = int(os.environ.get("VQKIT_FUZZ", "60"))
+EXAMPLES = int(os.environ.get("VQKIT_FUZZ", "40"))
 fuzzed = settings(
     derandomize=True,
     deadline=None,
