@@ -98,6 +98,8 @@ def _products(count: Callable[..., int], rows: int) -> Callable[..., int]:
 
 # The scores, in backward again; the gradients of rows and of codes; of mixtures, the product with the codes besides.
 SOFTMAX = {
+    torch.ops.vqkit.likeliest: _products(lambda *_: 1, rows=0),
+    torch.ops.vqkit.sinkhorn_log_masses: _products(lambda *_: 1, rows=0),
     torch.ops.vqkit.softmax_masses: _products(lambda *_: 1, rows=2),
     torch.ops.vqkit.softmax_masses_backward: _products(lambda *a: 1 + sum(a[5][:2]), rows=8),
     torch.ops.vqkit.softmax_cross_entropy: _products(lambda *_: 1, rows=1),
