@@ -10,7 +10,7 @@ OF_ROWS = {"test_06_state", "test_08_gradients", "test_09_bad_numbers", "test_10
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc):
-    """A test that asks for a ``case`` runs for every quantizer in every option, and in every layout if that may matter."""
+    """A test that asks for a ``case`` runs in every option, and in every layout where that may matter."""
     own = any(mark.name == "parametrize" and "case" in mark.args[0] for mark in metafunc.definition.iter_markers())
     if "case" in metafunc.fixturenames and not own:
         cases = METHODS if metafunc.module.__name__.rpartition(".")[2] in OF_ROWS else CASES
