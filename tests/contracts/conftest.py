@@ -6,14 +6,17 @@ import torch
 from tests.contracts.cases import CASES, METHODS
 
 # What these hold, they hold of rows, which one piece of code makes of every layout.
-OF_ROWS = {"test_06_state", "test_08_gradients", "test_09_bad_numbers", "test_10_invariance"}
+OF_ROWS = {
+    f"tests.contracts.test_{name}"
+    for name in ("05_dtypes", "06_state", "08_gradients", "09_bad_numbers", "10_invariance", "14_usage")
+}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc):
     """A test that asks for a ``case`` runs in every option, and in every layout where that may matter."""
     own = any(mark.name == "parametrize" and "case" in mark.args[0] for mark in metafunc.definition.iter_markers())
     if "case" in metafunc.fixturenames and not own:
-        cases = METHODS if metafunc.module.__name__.rpartition(".")[2] in OF_ROWS else CASES
+        cases = METHODS if metafunc.module.__name__ in OF_ROWS else CASES
         metafunc.parametrize("case", cases, ids=lambda case: case.name)
 
 

@@ -75,7 +75,7 @@ class Lesson:
             found = self.book.revive.candidates(self.book, self.rows, self.indices, positions)
             earlier = None if self.before is None else self.before.candidates
             self.candidates = found if earlier is None else earlier.merged(found)
-        self.rows, self.before = self.rows[:, :0], None
+        self.rows, self.before = self.rows.new_empty(0), None  # not a view, which would keep them
 
     def _step_(self) -> None:
         if not self.more:
