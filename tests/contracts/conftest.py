@@ -8,7 +8,7 @@ from tests.contracts.cases import CASES, METHODS
 # What these hold, they hold of rows, which one piece of code makes of every layout.
 OF_ROWS = {
     f"tests.contracts.test_{name}"
-    for name in ("05_dtypes", "06_state", "08_gradients", "09_bad_numbers", "10_invariance", "14_usage")
+    for name in ("04_masks", "05_dtypes", "06_state", "08_gradients", "09_bad_numbers", "10_invariance", "14_usage")
 }
 
 

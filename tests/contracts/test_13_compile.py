@@ -36,7 +36,10 @@ NAMES = [*FAMILIES, *OTHERS, *(f"VectorQuantize-{name}-rows" for name in VECTOR)
 # With gradients traced, too; the others' are autograd's own.
 TRACED = ("FSQ-plain-rows", "LFQ-plain-rows", "IBQ-heads", "GumbelQuantize-groups", "VectorQuantize-rotation-rows")
 SELECTED = [case for case in CASES if case.name in NAMES]
-RUNS = [(case, True) for case in SELECTED] + [(case, False) for case in SELECTED if case.name in FAMILIES]
+# Their eval is that of their parts, one after the other.
+COMPOSED = ("GroupedResidualVQ-plain", "MultiScaleVQ-plain", "ResidualFSQ-plain")
+RUNS = [(case, True) for case in SELECTED]
+RUNS += [(case, False) for case in SELECTED if case.name in FAMILIES and case.name not in COMPOSED]
 SIZES = (3, 5, 7)
 # What hands a value of a tensor to Python, or has a shape that hangs on one.
 WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "_unique2", "unique_dim", "item"}
