@@ -11,13 +11,12 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import socket
 import tempfile
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -63,14 +62,14 @@ class Model(nn.Module):
         super().__init__()
         self.encoder, self.quantizer, self.decoder = nn.Linear(WIDTH, LATENT), quantizer, nn.Linear(LATENT, WIDTH)
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The loss, and the indices."""
+    def forward(self, batch: Batch) -> Tensor:
+        """The loss."""
         z = torch.where(batch.bad[..., None], batch.spoil, self.encoder(batch.x))
         out = self.quantizer(z, mask=batch.mask, lens=batch.lens)
         counted = batch.counted()[..., None]
         error = torch.where(counted, (self.decoder(out.quantized) - batch.x).square(), 0).sum()
         loss = error / counted.sum().clamp(min=1) / WIDTH
-        return loss + (out.loss.sum() if hasattr(out, "loss") else 0), out.indices
+        return loss + (out.loss.sum() if hasattr(out, "loss") else 0)
 
 
 @dataclass(frozen=True)
@@ -121,8 +120,7 @@ class Run:
         self.wrapped: nn.Module = DistributedDataParallel(self.model) if ranks > 1 else self.model
 
     def step(self, batch: Batch) -> None:
-        loss, _ = self.wrapped(batch)
-        loss.backward()
+        self.wrapped(batch).backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
 
@@ -239,8 +237,8 @@ def soak_all(names: list[str], steps: int, ranks: int) -> list[Outcome]:
     Raises:
         SoakError: ranks differ. An error on a rank ends all, and is shown.
     """
-    with tempfile.TemporaryDirectory() as folder, _free_port() as port:
-        mp.spawn(_rank, (ranks, port, names, steps, folder), nprocs=ranks)
+    with tempfile.TemporaryDirectory() as folder:
+        mp.spawn(_rank, (ranks, _free_port(), names, steps, folder), nprocs=ranks)
         each = [torch.load(Path(folder, f"found-{rank}.pt"), weights_only=True) for rank in range(ranks)]
     outcomes = []
     for of_ranks in zip(*each, strict=True):
@@ -255,12 +253,10 @@ def soak_all(names: list[str], steps: int, ranks: int) -> list[Outcome]:
     return outcomes
 
 
-def _free_port() -> Any:
-    import socket
-
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return nullcontext(probe.getsockname()[1])
+        return probe.getsockname()[1]
 
 
 # --- report ---------------------------------------------------------------------------------------------------------

@@ -122,6 +122,15 @@ def by_rank(values: Tensor) -> Tensor:
     return slots
 
 
+def before(values_R: Tensor) -> Tensor:
+    """The sum of what the ranks before this one have, given every rank's values (R, ...).
+
+    >>> before(torch.tensor([3])).item()
+    0
+    """
+    return values_R[: rank()].sum(0)
+
+
 # --- what a step shares ---------------------------------------------------------------------------------------------
 
 

@@ -16,10 +16,10 @@ from vqkit.codebook.lesson import Lesson
 from vqkit.codebook.precision import Float32State
 from vqkit.codebook.recompute import within_backward
 from vqkit.codebook.revive import ReplaceRare, Revive
-from vqkit.codebook.shard import SharedVectors, whole
+from vqkit.codebook.shard import ShardedVectors, whole
 from vqkit.codebook.stats import NONE, BatchStats, random_rows, row_positions
 from vqkit.codebook.update import EMA, Fixed, Update, Weight
-from vqkit.codebook.window import UsageWindow
+from vqkit.codebook.window import Recording, UsageWindow
 from vqkit.errors import ArgumentError, bad_type, bad_value
 from vqkit.functional.kmeans import MEANS
 from vqkit.functional.lookup import take
@@ -32,7 +32,7 @@ from vqkit.shapes import check_choice, check_int, check_tensor
 ROWS_PER_CODE = 256  # more rows than this place a centroid no better
 
 
-class Codebook(SharedVectors, Float32State):
+class Codebook(ShardedVectors, Float32State):
     """H tables of K codes of width D, exact to search, and all the state a codebook has.
 
     Rows (H, N, D) come as ``prepare`` returns them; an index of −1 marks a row that does not count. Only ``prepare_``,
@@ -251,11 +251,11 @@ class Codebook(SharedVectors, Float32State):
     def _begin(self, rows: Tensor, valid: Tensor) -> None:
         """Place the codes from the first batch that has rows, over all ranks; once only, so it may read values."""
         counted = valid.sum(1)
-        rows_RH, mine = (distributed.gathered([counted])[0], distributed.rank()) if self.sync else (counted[None], 0)
+        rows_RH = distributed.gathered([counted])[0] if self.sync else counted[None]
         if not bool(rows_RH.any()):
             return
         slots = min(int(rows_RH.sum(0).max()), ROWS_PER_CODE * self.size)
-        positions = row_positions(valid, rows_RH[:mine].sum(0))
+        positions = row_positions(valid, distributed.before(rows_RH) if self.sync else torch.zeros_like(counted))
         found = random_rows(rows, valid, positions, self.clock, slots)
         found = found.shared() if self.sync else found
         drawn = [found.rows[h][found.scores[h] > NONE] for h in range(self.heads)]
@@ -291,7 +291,7 @@ class Codebook(SharedVectors, Float32State):
         self._pending = lesson if defer else None
         # Codes that move before the lookup cannot wait for what else the step shares.
         now = self.update.changes_output
-        distributed.share_([self.window.recording(indices), lesson], over_ranks=self.sync, now=now)
+        distributed.share_([Recording(self.window, indices), lesson], over_ranks=self.sync, now=now)
 
     def _stats(self, rows: Tensor, indices: Tensor) -> BatchStats:
         """What adds up over micro-batches and ranks."""

@@ -75,10 +75,8 @@ def _codes_and_pullback(book: Codebook) -> tuple[Tensor, Callable[[Tensor], tupl
     names = [] if affine is None else [name for name, _ in affine.named_parameters()]
 
     def codes(stored: Tensor, *numbers: Tensor) -> Tensor:
-        lengths = unit(stored) if book.unit_codes else stored
-        return (
-            lengths if affine is None else functional_call(affine, dict(zip(names, numbers, strict=True)), (lengths,))
-        )
+        own = unit(stored) if book.unit_codes else stored
+        return own if affine is None else functional_call(affine, dict(zip(names, numbers, strict=True)), (own,))
 
     with torch.autocast(vectors.device.type, enabled=False):
         made, back, *_ = vjp(codes, vectors, *(parameter.detach() for parameter in maps))

@@ -47,7 +47,7 @@ class Lesson:
     def offers(self, sums: list[Tensor]) -> list[Tensor]:
         """What may become codes, when all micro-batches are there."""
         rows_RH, earlier_RH = sums[0].unbind(1)
-        self._look_for_candidates(earlier_RH.sum(0) + rows_RH[: distributed.rank()].sum(0))
+        self._look_for_candidates(earlier_RH.sum(0) + distributed.before(rows_RH))
         if self.more:
             return []
         self.stats = BatchStats.of(sums[1:])

@@ -22,7 +22,7 @@ def whole(vectors: Tensor) -> Tensor:
     return vectors.full_tensor() if sharded(vectors) else vectors  # pyright: ignore[reportAttributeAccessIssue]
 
 
-class SharedVectors(nn.Module):
+class ShardedVectors(nn.Module):
     """Owner of ``vectors``: remembers its shard of them, and writes to both."""
 
     vectors: Tensor

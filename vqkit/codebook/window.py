@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from vqkit import distributed
-from vqkit.functional.counted import all_known
+from vqkit.functional.counted import all_known, at_hand
 from vqkit.functional.usage import count_codes, perplexity
-from vqkit.kernels.ops import plain
 from vqkit.shapes import check_int
 
 
@@ -33,11 +32,7 @@ class UsageWindow(nn.Module):
     @torch.no_grad()
     def record_(self, indices: Tensor, sync: bool = True) -> None:
         """Add the indices (H, N) of a step, of all ranks if ``sync``; −1 is left out."""
-        distributed.share_([self.recording(indices)], over_ranks=sync)
-
-    def recording(self, indices: Tensor) -> Recording:
-        """``record_`` of all ranks' indices, as a part of what a step shares."""
-        return Recording(self, indices)
+        distributed.share_([Recording(self, indices)], over_ranks=sync)
 
     def append_(self, indices: Tensor) -> None:
         """Add indices (H, N) as they are; −1 is left out."""
@@ -103,9 +98,9 @@ class Recording:
     def offers(self, sums: list[Tensor]) -> list[Tensor]:
         """This rank's indices where they stand among those of all ranks, −1 elsewhere: the last ones at the end."""
         counted, total_H1, longest = self.indices >= 0, sums[0].sum(0)[:, None], self.window.length
-        if plain(total_H1) and total_H1.device.type == "cpu":  # where it can be read, no more travels than there is
+        if at_hand(total_H1):  # where it can be read, no more travels than there is
             longest = min(longest, int(total_H1.max()))
-        before_H1 = sums[0][: distributed.rank()].sum(0)[:, None]
+        before_H1 = distributed.before(sums[0])[:, None]
         place = before_H1 + counted.cumsum(1) - 1 - (total_H1 - longest)
         slot = torch.where(counted & (place >= 0), place, longest)
         kind = self.window.ring.dtype

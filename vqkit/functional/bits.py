@@ -13,7 +13,6 @@ INDEX_BITS = 62
 """Bits of the widest index: 2^62, the number of its codes, is itself an int64."""
 
 
-# By name and not by sign, for which ONNX has no translation.
 def _places(bits: int, device: torch.device) -> Tensor:
     return torch.arange(bits - 1, -1, -1, device=device)
 
@@ -36,6 +35,7 @@ def pack_bits(bits: Tensor) -> Tensor:
     if bits.ndim == 0:
         raise bad_value("bits", "shape (..., d)", "shape ()")
     _check_bits("bits", bits.shape[-1])
+    # By name and not by sign, for which ONNX has no translation.
     return exact_sum(torch.bitwise_left_shift(bits.long(), _places(bits.shape[-1], bits.device)))
 
 

@@ -8,6 +8,11 @@ from torch import Tensor
 from vqkit.kernels.ops import plain
 
 
+def at_hand(tensor: Tensor) -> bool:
+    """Whether its values can be read without waiting for a device: in eager code on a CPU."""
+    return tensor.device.type == "cpu" and plain(tensor)
+
+
 def all_known(flags: Tensor) -> bool:
     """Whether all flags are known to be true: in eager code on a CPU they are read, elsewhere nobody waits for them.
 
@@ -16,7 +21,7 @@ def all_known(flags: Tensor) -> bool:
     (True, False)
     """
     # Numpy answers ten times as fast.
-    return flags.device.type == "cpu" and plain(flags) and bool(flags.numpy().all())
+    return at_hand(flags) and bool(flags.numpy().all())
 
 
 def none_known(flags: Tensor) -> bool:
@@ -26,7 +31,7 @@ def none_known(flags: Tensor) -> bool:
     >>> none_known(torch.tensor([False, False])), none_known(torch.tensor([True, False]))
     (True, False)
     """
-    return flags.device.type == "cpu" and plain(flags) and not flags.numpy().any()
+    return at_hand(flags) and not flags.numpy().any()
 
 
 def zero_unless(counted: Tensor, rows: Tensor, otherwise: Tensor | int = 0) -> Tensor:

@@ -31,7 +31,7 @@ def noise_key(like: Tensor, rows: int, over_ranks: bool = False) -> Tensor:
     if not over_ranks or distributed.world_size() == 1:
         return key
     keys_R2, rows_R = distributed.gathered([key, torch.full_like(key[0], rows)])
-    return torch.stack([keys_R2[0, 0], rows_R[: distributed.rank()].sum()])
+    return torch.stack([keys_R2[0, 0], distributed.before(rows_R)])
 
 
 class PairNoise:

@@ -93,4 +93,4 @@ def _before(samples: int, earlier: Tensor) -> Tensor:
     if distributed.world_size() == 1:
         return earlier
     samples_R, earlier_R = distributed.gathered([torch.full_like(earlier, samples), earlier])
-    return earlier_R.sum() + samples_R[: distributed.rank()].sum()
+    return earlier_R.sum() + distributed.before(samples_R)
