@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqkit.functional.counted import zero_unless
+from vqkit.functional.counted import all_known, zero_unless
 from vqkit.functional.lookup import take
 from vqkit.kernels import ops
 
@@ -79,7 +79,10 @@ def assignment_error(
     if squared_HN is None:
         off = x_HND.detach() - take(codes_HKD.detach(), indices_HN)
         squared_HN = off.square().sum(-1, dtype=torch.float64)
-    total = zero_unless(indices_HN >= 0, squared_HN).sum()
+    counted_HN = indices_HN >= 0
+    if not torch.is_grad_enabled() and all_known(counted_HN):
+        return (squared_HN.sum() / max(1, x_HND.numel())).float()
+    total = zero_unless(counted_HN, squared_HN).sum()
     if not torch.is_grad_enabled():
         return (total / _values(x_HND, indices_HN)).float()
     return _AssignmentError.apply(x_HND, codes_HKD, indices_HN, total, to_rows, to_codes)  # pyright: ignore[reportReturnType]

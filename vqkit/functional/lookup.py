@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqkit.errors import CodeIndexError, bad_value
-from vqkit.functional.counted import all_known, zero_unless
+from vqkit.functional.counted import all_known
 from vqkit.shapes import check_float, check_indices
 
 
@@ -70,7 +70,9 @@ def take(codes_HKD: Tensor, indices_HN: Tensor) -> Tensor:
     """``lookup`` without the checks: (H, N, D), zero where the index is negative."""
     H, K, D = codes_HKD.shape
     counted_HN = indices_HN >= 0
-    slots_HN = indices_HN.long() if all_known(counted_HN) else indices_HN.clamp(min=0).long()
+    all_there = all_known(counted_HN)
+    slots_HN = indices_HN.long() if all_there else indices_HN.clamp(min=0).long()
     if H > 1:
         slots_HN = slots_HN + torch.arange(H, device=indices_HN.device)[:, None] * K
-    return zero_unless(counted_HN, F.embedding(slots_HN, codes_HKD.reshape(H * K, D)))
+    taken_HND = F.embedding(slots_HN, codes_HKD.reshape(H * K, D))
+    return taken_HND if all_there else torch.where(counted_HN[..., None], taken_HND, 0)
