@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tests.two_ranks import RANKS, on_two_ranks, process_group
 from vqkit import FSQ, IBQ, LFQ, GumbelQuantize, Quantizer, ResidualVQ, SimVQ, VectorQuantize
-from vqkit.codebook import OnlineClustering, ReplaceStale, accumulating
+from vqkit.codebook import InPlace, OnlineClustering, ReplaceStale, accumulating
 from vqkit.errors import ArgumentError
 
 DIM, SIZE, STEPS = 8, 16, 6
@@ -95,8 +95,11 @@ def trained(name: str, way: str, rank: int | None) -> dict[str, Tensor]:
 def worker(rank: int, port: int, folder: str) -> None:
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module")  # that a Linear's output is a view
     with process_group(rank, port):
-        found = {(name, way): trained(name, way, rank) for name in MAKERS for way in WAYS}
-        torch.save(found, f"{folder}/{rank}.pt")
+        found: dict[Any, Any] = {(name, way): trained(name, way, rank) for name in MAKERS for way in WAYS}
+        model = wrapped(Autoencoder(VectorQuantize(DIM, SIZE, update=InPlace(torch.optim.SGD)), False), "fsdp")
+        with pytest.raises(ArgumentError) as refusal:
+            model(batch(0, rank, 1)[0])
+        torch.save(found | {"in_place": str(refusal.value)}, f"{folder}/{rank}.pt")
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +116,11 @@ def test_it_trains_as_one_process(ranks: list[dict], name: str, way: str):
     for key, value in expected.items():
         assert torch.equal(first[key], second[key]), key
         torch.testing.assert_close(first[key], value, rtol=1e-5, atol=1e-5, msg=lambda m, k=key: f"{k}: {m}")
+
+
+def test_an_optimizer_in_place_refuses_shards(ranks: list[dict]):
+    expected = "update: InPlace steps whole codes, so expected a codebook outside fully_shard, got shards"
+    assert [rank["in_place"] for rank in ranks] == [expected] * RANKS
 
 
 @pytest.mark.parametrize("reentrant", [False, True])

@@ -32,6 +32,11 @@ class ShardedVectors(nn.Module):
             self.__dict__["_shard"] = value
         super().__setattr__(name, value)
 
+    @property
+    def in_shards(self) -> bool:
+        """Whether this rank keeps a part of them alone."""
+        return self.__dict__.get("_shard") is not None
+
     @torch.no_grad()
     def store_(self, vectors: Tensor) -> None:
         """Write all vectors (H, K, D)."""

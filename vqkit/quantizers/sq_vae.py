@@ -37,7 +37,10 @@ class SQVAE(Float32State, Quantizer):
     codes at unit length, p ∝ exp(κ·x̂·ê) with κ = ρ. ``forward(x)`` returns ``quantized`` in the shape and dtype of
     ``x``; ``indices`` int64 of the nearest codes, in training too; and the ``loss`` () float32 per row, the two
     divergences of the evidence bound: ρ/2·|x − y|² (κ·x̂·(x̂ − y) for vMF) − entropy of p.
-    The published loss is the sum over the positions of an image: that many times this one.
+    The published loss is the sum over the positions of an image: that many times this one. It belongs beside a negative
+    log-likelihood of the whole image, as published D/2·ln MSE for D numbers an image: beside a plain MSE the
+    divergences win and one code is left, and so they do where rows lie so close together that the first precision
+    cannot tell them apart.
 
     Args:
         dim: width of the input. codebook_size: number of codes K.
