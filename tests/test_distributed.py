@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.two_ranks import on_two_ranks, process_group
+from tests.processes import on_ranks, process_group
 from vqkit import VectorQuantize
 from vqkit.codebook import OnlineClustering, ReplaceRare, ReplaceStale, ReplaceUnused
 
@@ -43,7 +43,7 @@ def worker(rank: int, port: int, folder: str) -> None:
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    return on_two_ranks(worker, tmp_path_factory.mktemp("ranks"))
+    return on_ranks(worker, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("name", OPTIONS)

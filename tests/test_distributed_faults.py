@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
 from torch.distributed.fsdp import fully_shard
 
+from tests.processes import free_port, process_group
 from tests.torchrun import ROOT
-from tests.two_ranks import free_port, process_group
 from vqkit import ResidualVQ, VectorQuantize
 
 TIMEOUT = 5  # seconds that a rank waits for another
 
 DYING = f"""
 import os, sys, torch
-from tests.two_ranks import process_group
+from tests.processes import process_group
 from vqkit import VectorQuantize
 
 rank, port = int(sys.argv[1]), int(sys.argv[2])

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from tests.two_ranks import on_two_ranks, process_group
+from tests.processes import on_ranks, process_group
 from vqkit import FSQ, LFQ, GroupedResidualVQ, MultiScaleVQ, Quantizer, ResidualVQ, VectorQuantize, distributed
 from vqkit.errors import ArgumentError
 
@@ -104,7 +104,7 @@ def worker(rank: int, port: int, folder: str) -> None:
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    return on_two_ranks(worker, tmp_path_factory.mktemp("groups"), RANKS)
+    return on_ranks(worker, tmp_path_factory.mktemp("groups"), RANKS)
 
 
 def assert_one(states: list[dict[str, Tensor]], expected: dict[str, Tensor]) -> None:

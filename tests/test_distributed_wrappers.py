@@ -14,7 +14,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
-from tests.two_ranks import RANKS, on_two_ranks, process_group
+from tests.processes import RANKS, on_ranks, process_group
 from vqkit import FSQ, IBQ, LFQ, GumbelQuantize, Quantizer, ResidualVQ, SimVQ, VectorQuantize
 from vqkit.codebook import InPlace, OnlineClustering, ReplaceStale, accumulating
 from vqkit.errors import ArgumentError
@@ -104,7 +104,7 @@ def worker(rank: int, port: int, folder: str) -> None:
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    return on_two_ranks(worker, tmp_path_factory.mktemp("wrapped"))
+    return on_ranks(worker, tmp_path_factory.mktemp("wrapped"))
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -119,7 +119,7 @@ def test_it_trains_as_one_process(ranks: list[dict], name: str, way: str):
 
 
 def test_an_optimizer_in_place_refuses_shards(ranks: list[dict]):
-    expected = "update: InPlace steps whole codes, so expected a codebook outside fully_shard, got shards"
+    expected = "update: InPlace steps whole codes: expected a codebook outside fully_shard, got shards"
     assert [rank["in_place"] for rank in ranks] == [expected] * RANKS
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.two_ranks import on_two_ranks, process_group
+from tests.processes import on_ranks, process_group
 from vqkit.codebook import accumulating
 from vqkit.errors import ArgumentError
 from vqkit.quantizers import (
@@ -106,7 +106,7 @@ def worker(rank: int, port: int, folder: str) -> None:
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    return on_two_ranks(worker, tmp_path_factory.mktemp("ranks"))
+    return on_ranks(worker, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -129,7 +129,7 @@ def test_a_rank_without_a_batch_to_fit_is_told_on_all_ranks(ranks: list[dict]):
 
 
 @pytest.mark.parametrize("name", FITTED)
-def test_a_fit_on_two_ranks_places_the_same_codes(ranks: list[dict], name: str):
+def test_a_fit_on_ranks_places_the_same_codes(ranks: list[dict], name: str):
     first, second = (found[f"fit {name}"] for found in ranks)
     for key, value in first.items():
         assert torch.equal(value, second[key]), key

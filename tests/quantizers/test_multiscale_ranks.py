@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.two_ranks import on_two_ranks, process_group
+from tests.processes import on_ranks, process_group
 from vqkit import MultiScaleVQ
 from vqkit.codebook import KMeansInit, ReplaceStale
 from vqkit.quantizers import StageDropout
@@ -43,7 +43,7 @@ def worker(rank: int, port: int, folder: str) -> None:
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    return on_two_ranks(worker, tmp_path_factory.mktemp("ranks"))
+    return on_ranks(worker, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 import torch
 
-from tests.two_ranks import on_two_ranks, process_group
+from tests.processes import on_ranks, process_group
 from vqkit import (
     LFQ,
     GroupedResidualFSQ,
@@ -277,7 +277,7 @@ def _rank(rank: int, port: int, folder: str) -> None:
 
 
 def test_a_module_built_before_the_process_group_takes_part(tmp_path):
-    first, second = on_two_ranks(_rank, tmp_path)
+    first, second = on_ranks(_rank, tmp_path)
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     quantizer = _built()
     for step, parts in enumerate(zip(_batches(0), _batches(1), strict=True)):

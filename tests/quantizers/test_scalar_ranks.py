@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from tests.two_ranks import on_two_ranks, process_group
+from tests.processes import on_ranks, process_group
 from vqkit import FSP, LatentQuantize
 
 SIZES = [(20, 33), (7, 0), (1, 0), (0, 0)]  # ragged, one rank empty, one row, none
@@ -52,7 +52,7 @@ def worker(rank: int, port: int, folder: str) -> None:
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    return on_two_ranks(worker, tmp_path_factory.mktemp("ranks"))
+    return on_ranks(worker, tmp_path_factory.mktemp("ranks"))
 
 
 TOGETHER = [torch.cat(pair) for pair in zip(batches(0), batches(1), strict=True)]

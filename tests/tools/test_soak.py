@@ -12,7 +12,7 @@ from tools import soak as tool
 SHORT = ["VectorQuantize", "VectorQuantize, stochastic, stale", "ResidualVQ, dropout", "FSQ"]
 
 
-def test_a_short_soak_on_two_ranks():
+def test_a_short_soak_on_ranks():
     for outcome in tool.soak_all(SHORT, 60, 2):
         assert outcome.restarts > 0
         assert outcome.bad > 0

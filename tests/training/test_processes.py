@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 
 import pytest
 import torch
 
+from tests.processes import free_port
 from tests.training.conftest import metric_lines, small_run
 from vqkit.models import load
 from vqkit.training import train
@@ -32,11 +32,8 @@ print(hashlib.sha256(values).hexdigest())
 def launch(run, folder):
     config = folder.with_suffix(".json")
     config.write_text(run.to_json())
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
     shared = {
-        "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()),
         "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true",
     }  # fmt: skip
     command = [sys.executable, "-c", WORKER, str(config), str(folder)]

@@ -32,7 +32,7 @@ class InPlace(Stateless):
     ``optimizer`` makes it from a list of parameters: ``partial(torch.optim.SGD, lr=1.0)``. The gradient of
     mean |sg(x) − q|² is 2(n·e − Σx)/(N·D): it needs the step's counts and sums alone, so ranks and micro-batches
     agree. A learned affine map steps along with the codes. ``manual``: the step waits for
-    ``Codebook.update_in_place_()``. Under FSDP2, which leaves each rank a part of the codes, it raises ``ArgumentError``.
+    ``Codebook.update_in_place_()``. Where FSDP2 leaves each rank a part of the codes, a step raises ``ArgumentError``.
     """
 
     optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -48,7 +48,9 @@ class InPlace(Stateless):
     def step_(self, book: Codebook, stats: BatchStats, weight: Weight) -> None:
         del weight
         if book.in_shards:
-            raise ArgumentError("update: InPlace steps whole codes, so expected a codebook outside fully_shard, got shards")
+            raise ArgumentError(
+                "update: InPlace steps whole codes: expected a codebook outside fully_shard, got shards"
+            )
         codes, back = _codes_and_pullback(book)
         pull = stats.counts[..., None] * codes.double() - stats.sums
         slope = 2 * pull / (stats.rows.sum().clamp(min=1) * codes.shape[-1])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
+
+from vqkit.errors import DataError
 
 DEEPEST = 64
 
@@ -30,6 +33,18 @@ def parse_json(text: str | bytes) -> Any:
         if not level:
             return value
     raise ValueError(f"nested deeper than {DEEPEST} levels")
+
+
+def read_json(path: str | Path) -> Any:
+    """The value of a JSON file, as ``parse_json`` has it; raises ``DataError`` for a file that cannot be read, or is no
+    JSON.
+    """
+    try:
+        return parse_json(Path(path).read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON: {error}") from error
 
 
 def _parts(value: Any) -> list[Any]:

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from vqkit.functional.logits import row_blocks, rows_per_block
 from vqkit.kernels import ops
-from vqkit.kernels.ops import plain
-from vqkit.kernels.tracing import exporting
+from vqkit.kernels.ops import one_node, plain
 
 
 def likeliest(x_ND: Tensor, weight_KD: Tensor, bias_K: Tensor) -> Tensor:
@@ -20,8 +19,7 @@ def likeliest(x_ND: Tensor, weight_KD: Tensor, bias_K: Tensor) -> Tensor:
     >>> likeliest(torch.tensor([[1.0], [-1.0], [torch.nan]]), torch.tensor([[1.0], [-1.0]]), torch.zeros(2))
     tensor([ 0,  1, -1])
     """
-    # Compiled, one node, whose blocks no number of rows unrolls.
-    return (_likeliest if plain(x_ND) or exporting() else _likeliest_op)(x_ND, weight_KD, bias_K)
+    return (_likeliest_op if one_node(x_ND) else _likeliest)(x_ND, weight_KD, bias_K)
 
 
 def _likeliest(x_ND: Tensor, weight_KD: Tensor, bias_K: Tensor) -> Tensor:

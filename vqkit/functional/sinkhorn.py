@@ -11,9 +11,8 @@ from vqkit import distributed
 from vqkit.errors import bad_value
 from vqkit.functional.logits import code_logits, row_blocks
 from vqkit.functional.nearest import METRICS, search_biased
-from vqkit.kernels.ops import plain
+from vqkit.kernels.ops import one_node
 from vqkit.kernels.reference.unit import unit
-from vqkit.kernels.tracing import exporting
 from vqkit.shapes import check_choice, check_float, check_int, check_number, check_shape, check_tensor
 
 
@@ -101,7 +100,7 @@ def _log_masses(x_ND: Tensor, codes_KD: Tensor, valid: Tensor, width: Tensor, lo
 
 @torch.library.custom_op("vqkit::sinkhorn_log_masses", mutates_args=())
 def _log_masses_op(x_ND: Tensor, codes_KD: Tensor, valid: Tensor, width: Tensor, log_b: Tensor) -> Tensor:
-    """``_log_masses`` as one node, whose blocks no number of rows unrolls."""
+    """``_log_masses`` as one node."""
     return _log_masses(x_ND, codes_KD, valid, width, log_b)
 
 
@@ -113,7 +112,7 @@ def _(x_ND: Tensor, codes_KD: Tensor, valid: Tensor, width: Tensor, log_b: Tenso
 def _balanced(x_ND: Tensor, codes_KD: Tensor, valid: Tensor, width: Tensor, log_b: Tensor, over_ranks: bool) -> Tensor:
     """One iteration: every row to one unit, then every code to its share; log b (K,) float64."""
     K = codes_KD.shape[0]
-    log_mass = (_log_masses if plain(x_ND) or exporting() else _log_masses_op)(x_ND, codes_KD, valid, width, log_b)
+    log_mass = (_log_masses_op if one_node(x_ND) else _log_masses)(x_ND, codes_KD, valid, width, log_b)
     count = valid.sum().double()
     if over_ranks:
         log_mass = distributed.gathered([log_mass])[0].logsumexp(0)

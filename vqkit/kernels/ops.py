@@ -25,6 +25,11 @@ def plain(tensor: Tensor) -> bool:
     return type(tensor) in (Tensor, torch.nn.Parameter)
 
 
+def one_node(tensor: Tensor) -> bool:
+    """Whether work in blocks belongs into one node, which no number of rows unrolls: compiled, but not exported."""
+    return not (plain(tensor) or exporting())
+
+
 def nearest(x_HND: Tensor, codebook_HKD: Tensor, metric: str, topk: int, backend: str = "") -> tuple[Tensor, Tensor]:
     """Indices (H, N, T) int64 and distances (H, N, T) float64; ``backend`` "" lets dispatch choose."""
     if plain(x_HND):

@@ -54,11 +54,7 @@ def from_json(value: Any) -> Any:
     if isinstance(value, Mapping) and "type" not in value:
         return {key: from_json(item) for key, item in value.items()}
     if isinstance(value, Mapping):
-        known = _policies()
-        if str(value.get("type")) not in known:
-            raise bad_value("type", f"one of {', '.join(sorted(known))}", repr(value.get("type")))
-        fields = {key: from_json(item) for key, item in value.items() if key != "type"}
-        return _construct(known[str(value["type"])], fields)
+        return _construct(value, _policies(), "type")
     return tuple(from_json(item) for item in value) if isinstance(value, (list, tuple)) else value
 
 
@@ -75,12 +71,15 @@ def build(config: Mapping[str, Any]) -> Any:
     """
     if not isinstance(config, Mapping):
         raise bad_type("quantizer", "a dict with a 'type'", config)
-    if str(config.get("type")) not in _QUANTIZERS:
-        raise bad_value("quantizer.type", f"one of {', '.join(sorted(_QUANTIZERS))}", repr(config.get("type")))
-    return _construct(_QUANTIZERS[str(config["type"])], {k: from_json(v) for k, v in config.items() if k != "type"})
+    return _construct(config, _QUANTIZERS, "quantizer.type")
 
 
-def _construct(cls: type, arguments: dict[str, Any]) -> Any:
+def _construct(config: Mapping[str, Any], known: Mapping[str, type], name: str) -> Any:
+    """An object of the known class that ``config`` names; ``name``: what an error calls its type."""
+    cls = known.get(str(config.get("type")))
+    if cls is None:
+        raise bad_value(name, f"one of {', '.join(sorted(known))}", repr(config.get("type")))
+    arguments = {key: from_json(value) for key, value in config.items() if key != "type"}
     try:
         return cls(**arguments)
     except TypeError as error:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from vqkit.data import ImageDataset, load_images
-from vqkit.data.plain_json import parse_json
-from vqkit.errors import ArgumentError, ArgumentTypeError, DataError, bad_type, bad_value
+from vqkit.data.plain_json import read_json
+from vqkit.errors import ArgumentError, ArgumentTypeError, bad_type, bad_value
 from vqkit.models import VQVAEConfig, config_from_dict
 from vqkit.models.config import build_dataclass
 from vqkit.training.train_config import TrainConfig
@@ -119,12 +119,7 @@ class RunConfig:
             DataError: the file cannot be read, or is no JSON.
             ArgumentError, ArgumentTypeError: its content is no run.
         """
-        try:
-            values = parse_json(Path(path).read_bytes())
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-        except ValueError as error:
-            raise DataError(f"{path}: not valid JSON: {error}") from error
+        values = read_json(path)
         try:
             return cls.from_dict(values)
         except (ArgumentError, ArgumentTypeError) as error:

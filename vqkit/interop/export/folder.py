@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vqkit.data.plain_json import read_json
 from vqkit.errors import DataError, ExportError, bad_value
 from vqkit.interop.export.onnx import check_packages, load_onnx, write_onnx
 from vqkit.interop.export.parts import PARTS, Part, Signature, check_example, check_module, parts_of
@@ -127,12 +128,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         DataError: there is none, or it is none of an export.
     """
     path = Path(folder) / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise DataError(f"{path}: not valid JSON: {error}") from error
+    manifest = read_json(path)
     if not isinstance(manifest, dict) or not isinstance(manifest.get("parts"), dict) or "vqkit" not in manifest:
         raise DataError(f"{path}: expected the manifest of an exported module")
     return manifest

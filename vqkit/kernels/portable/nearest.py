@@ -58,18 +58,16 @@ def _of_one_table(x_ND: Tensor, codes_KD: Tensor, cosine: bool, topk: int) -> tu
 
 
 def _closest(x_ND: Tensor, codes_KD: Tensor, cosine: bool) -> tuple[Tensor, Tensor]:
-    """(N, 1) each. Block after block of codes; an earlier one stays unless a later one is closer."""
-    best: tuple[Tensor, Tensor] | None = None
+    """(N, 1) each: the best of every block of codes, and of equals that of the first block."""
+    indices, distances = [], []
     for start in range(0, codes_KD.shape[0], CODES_PER_BLOCK):
         distance_NK = _distances(x_ND, codes_KD[start : start + CODES_PER_BLOCK], cosine, 1)
         index_N1 = distance_NK.argmin(1, keepdim=True)
-        found = index_N1 + start, distance_NK.gather(1, index_N1)
-        if best is not None:
-            closer_N1 = found[1] < best[1]
-            found = torch.where(closer_N1, found[0], best[0]), torch.where(closer_N1, found[1], best[1])
-        best = found
-    assert best is not None  # there is a code
-    return best
+        indices.append(index_N1 + start)
+        distances.append(distance_NK.gather(1, index_N1))
+    index_NB, distance_NB = torch.cat(indices, 1), torch.cat(distances, 1)
+    best_N1 = distance_NB.argmin(1, keepdim=True)
+    return index_NB.gather(1, best_N1), distance_NB.gather(1, best_N1)
 
 
 def _distances(x_ND: Tensor, codes_KD: Tensor, cosine: bool, topk: int) -> Tensor:

@@ -33,7 +33,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def on_two_ranks(worker: Callable[[int, int, str], None], folder: Path, ranks: int = RANKS) -> list[Any]:
+def on_ranks(worker: Callable[[int, int, str], None], folder: Path, ranks: int = RANKS) -> list[Any]:
     """What ``worker(rank, port, folder)`` saved as ``folder/rank.pt``, rank by rank."""
     mp.spawn(worker, (free_port(), str(folder)), nprocs=ranks)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(ranks)]
