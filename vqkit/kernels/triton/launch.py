@@ -12,8 +12,18 @@ from typing import Any
 import torch
 import triton
 from torch import Tensor
+from triton.compiler import ASTSource
 
 ALIGNMENT = 256
+WIDE = 16  # bytes of an address, and values of a size, whose multiples a binary may count on
+TYPES = {
+    torch.float16: "fp16",
+    torch.bfloat16: "bf16",
+    torch.float32: "fp32",
+    torch.float64: "fp64",
+    torch.int32: "i32",
+    torch.int64: "i64",
+}
 # From 3.3 on a binary takes the constants too, where it used to take the other arguments alone.
 KEEPS_BINARIES = tuple(int(part) for part in triton.__version__.split(".")[:2]) >= (3, 3)
 
@@ -37,6 +47,24 @@ class Kernel:
     def again(self, grid: Grid, arguments: Sequence[int]) -> None:
         """Run with tensors given as addresses."""
         self.binary[grid](*arguments, *self.constants.values())
+
+    def source(self, arguments: Sequence[torch.dtype | int]) -> ASTSource:
+        """What ``first`` compiles, given the dtypes of aligned tensors, and the sizes that follow them.
+
+        Compiled for a named target, by ``triton.compile``, it needs no GPU.
+        """
+        names, known = self.function.arg_names, [*arguments, *self.constants.values()]
+        signature, constants = dict.fromkeys(names, "constexpr"), {}
+        attributes: dict[tuple[int], list[list[str | int]]] = {}
+        for place, (name, argument) in enumerate(zip(names, known, strict=True)):
+            tensor, sizes = isinstance(argument, torch.dtype), place < len(arguments)
+            if not tensor and (not sizes or argument == 1):
+                constants[place,] = argument
+                continue
+            signature[name] = f"*{TYPES[argument]}" if tensor else "i32"
+            if tensor or argument % WIDE == 0:
+                attributes[place,] = [["tt.divisibility", WIDE]]
+        return ASTSource(self.function, signature, constants, attributes)
 
 
 # A kernel, its grid, the names of its arrays, with spaces between, and the numbers that follow them.
@@ -68,6 +96,16 @@ class Workspace:
             else:
                 kernel.again(grid, [*[known[name] for name in names.split()], *sizes])
 
+    def sources(
+        self, steps: Sequence[Step], own: Mapping[str, torch.dtype]
+    ) -> list[tuple[ASTSource, Mapping[str, int]]]:
+        """What ``run`` compiles for tensors of these dtypes, each with its options."""
+        dtypes = {name: dtype for name, (dtype, *_) in self.places.items()} | dict(own)
+        return [
+            (kernel.source([*[dtypes[name] for name in names.split()], *sizes]), kernel.options)
+            for kernel, _, names, sizes in steps
+        ]
+
     def _array(self, memory: Tensor, name: str) -> Tensor:
         dtype, start, length = self.places[name]
         return memory[start : start + length * dtype.itemsize].view(dtype)
@@ -80,4 +118,4 @@ def power_of_two(size: int) -> int:
 
 def aligned(tensor: Tensor) -> bool:
     """Whether a tensor begins where Triton assumes wide loads to be possible."""
-    return tensor.data_ptr() % 16 == 0
+    return tensor.data_ptr() % WIDE == 0

@@ -44,6 +44,7 @@ class Problem:
     tiles: Tiles | None
     dtype: torch.dtype
     device: torch.device
+    units: int  # multiprocessors
     alignment: tuple[bool, bool]
 
 
@@ -60,10 +61,12 @@ def nearest(
     indices = torch.empty((H, N, 1), dtype=torch.int64, device=x.device)
     distances = torch.empty((H, N, 1), dtype=torch.float64, device=x.device)
     if N:
-        screen_in = screen_in or ("split" if 3 * D <= 64 else "half")
+        screen_in = screen_in or screen_for(D)
         alignment = (aligned(x), aligned(codes))
         sizes = (H, N, codes.shape[1], D)
-        problem = Problem(*sizes, metric == "cosine", screen_in, tiles, x.dtype, x.device, alignment)
+        problem = Problem(
+            *sizes, metric == "cosine", screen_in, tiles, x.dtype, x.device, processors(x.device), alignment
+        )
         plan_for(problem).run(x, codes, indices, distances)
     return indices, distances
 
@@ -76,7 +79,7 @@ class Plan:
         W, BW = _widths(3 * D if problem.screen == "split" else D)
         n_pad, k_pad = multiple(N, PADDED), multiple(K, PADDED)
         tiles = problem.tiles or tiles_for(K, W)
-        units = processors(problem.device)
+        units = problem.units
         splits, each = _splits(H * n_pad // tiles.rows, k_pad // tiles.codes, units)
         bits = max(1, ((2 if tiles.group == 1 else 1) * each - 1).bit_length())
         chunk = chunk_for(D)
@@ -173,6 +176,11 @@ def _widths(width: int) -> tuple[int, int]:
         padded = max(16, power_of_two(width))
         return padded, padded
     return multiple(width, 64), 64
+
+
+def screen_for(width: int) -> str:
+    """The screen that is fastest for rows of a width: a split product costs nothing more where it fits one tile."""
+    return "split" if 3 * width <= 64 else "half"
 
 
 def chunk_for(width: int) -> int:
