@@ -23,9 +23,7 @@ Compiled = tuple[ASTSource, Mapping[str, int]]
 
 def searched(N: int, K: int, D: int, metric: str, dtype: torch.dtype, screen: str | None = None) -> list[Compiled]:
     own = {"x": dtype, "codebook": torch.float32, "indices": torch.int64, "distances": torch.float64}
-    problem = search.Problem(
-        1, N, K, D, metric == "cosine", screen or search.screen_for(D), None, dtype, *H100, (True, True)
-    )
+    problem = search.Problem(1, N, K, D, metric, screen or search.screen_for(D), None, dtype, *H100, (True, True))
     plan = search.Plan(problem)
     return plan.workspace.sources(plan.steps, own)
 
@@ -44,7 +42,7 @@ def summed(N: int, K: int, D: int, dtype: torch.dtype) -> list[Compiled]:
 PLANS = {
     "nearest of 64": lambda: searched(65536, 8192, 64, "euclidean", torch.float32),
     "nearest of 8, cosine": lambda: searched(65536, 8192, 8, "cosine", torch.bfloat16),
-    "nearest of 128": lambda: searched(16384, 8192, 128, "euclidean", torch.float16),
+    "nearest of 128": lambda: searched(16384, 8192, 128, "dot", torch.float16),
     "nearest of 512": lambda: searched(16384, 1024, 512, "euclidean", torch.float32),
     "residual_chain of 128": lambda: chained(65536, 8, 1024, 128),
     "code_sums": lambda: summed(65536, 8192, 64, torch.float32),

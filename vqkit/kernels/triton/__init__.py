@@ -29,10 +29,8 @@ def refuses(tensor: Tensor) -> str | None:
 
 
 def nearest(x_HND: Tensor, codebook_HKD: Tensor, metric: str, topk: int) -> tuple[Tensor, Tensor]:
-    """As ``reference.nearest``, which takes what these kernels do not: more than one code a row, inner products, codes
-    in float64.
-    """
-    if topk > 1 or metric == "dot" or codebook_HKD.dtype == torch.float64:
+    """As ``reference.nearest``, which takes what these kernels do not: more than one code a row, codes in float64."""
+    if topk > 1 or codebook_HKD.dtype == torch.float64:
         return reference.nearest(x_HND, codebook_HKD, metric, topk)
     from vqkit.kernels.triton.search import nearest as run
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vqkit.kernels.triton.launch import Kernel, Workspace, aligned, power_of_two
+from vqkit.kernels.triton.pairs import EUCLIDEAN
 from vqkit.kernels.triton.prepare import ARRIVALS, HALF, prepare
 from vqkit.kernels.triton.search import PADDED, chunk_for, multiple, nearest, processors, vectors_of
 from vqkit.kernels.triton.stages import finish_rows, run_stages
@@ -67,7 +68,7 @@ class Plan:
         pairs = {"CHUNK": chunk, "LEVELS": chunk.bit_length() - 1}
         bits = max(1, (2 * k_pad // codes - 1).bit_length())
         wide = min(256, power_of_two(D))
-        mode = {"CHUNK": wide, "P": P, "SCREEN": HALF.value, "COSINE": False}
+        mode = {"CHUNK": wide, "P": P, "SCREEN": HALF.value, "METRIC": EUCLIDEAN.value}
         cut = {"BM": rows, "BN": codes, "BITS": bits}
         self.steps = [
             (

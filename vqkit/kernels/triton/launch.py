@@ -81,20 +81,21 @@ class Workspace:
             self.places[name] = (dtype, self.size, length)
             self.size += -(-length * dtype.itemsize // ALIGNMENT) * ALIGNMENT
 
-    def run(self, steps: Sequence[Step], own: Mapping[str, Tensor], device: torch.device) -> None:
-        """Run kernels on arrays of their own in new memory, and on the tensors ``own``."""
+    def run(self, steps: Sequence[Step], own: Mapping[str, Tensor], device: torch.device) -> Tensor:
+        """Run kernels on arrays of their own in new memory, which is returned, and on the tensors ``own``."""
         memory = torch.empty(self.size, dtype=torch.uint8, device=device)
         base = memory.data_ptr()
         known = {name: base + start for name, (_, start, _) in self.places.items()}
         known |= {name: tensor.data_ptr() for name, tensor in own.items()}
         arrays = {}
         if any(kernel.binary is None for kernel, *_ in steps):
-            arrays = {name: self._array(memory, name) for name in self.places} | dict(own)
+            arrays = {name: self.array(memory, name) for name in self.places} | dict(own)
         for kernel, grid, names, sizes in steps:
             if kernel.binary is None:
                 kernel.first(grid, [*[arrays[name] for name in names.split()], *sizes])
             else:
                 kernel.again(grid, [*[known[name] for name in names.split()], *sizes])
+        return memory
 
     def sources(
         self, steps: Sequence[Step], own: Mapping[str, torch.dtype]
@@ -106,7 +107,8 @@ class Workspace:
             for kernel, _, names, sizes in steps
         ]
 
-    def _array(self, memory: Tensor, name: str) -> Tensor:
+    def array(self, memory: Tensor, name: str) -> Tensor:
+        """One of the arrays in the memory of a run."""
         dtype, start, length = self.places[name]
         return memory[start : start + length * dtype.itemsize].view(dtype)
 

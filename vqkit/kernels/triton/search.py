@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from vqkit.kernels.triton.launch import Kernel, Workspace, aligned, power_of_two
+from vqkit.kernels.triton.pairs import COSINE, DOT, EUCLIDEAN
 from vqkit.kernels.triton.prepare import ARRIVALS, HALF, IEEE, SPLIT, prepare
 from vqkit.kernels.triton.screen import screen
 from vqkit.kernels.triton.settle import measure_more, settle
 
 SCREENS = {"half": HALF.value, "split": SPLIT.value, "ieee": IEEE.value}
 SETTLED = 512  # differences that a program of ``settle`` holds
+METRICS = {"euclidean": EUCLIDEAN.value, "cosine": COSINE.value, "dot": DOT.value}
 KEPT = 5  # slots of a row that the screen names
 MAX_TILES = 512  # of a split
 PADDED = 128  # rows and codes come in multiples of this
@@ -39,7 +41,7 @@ class Problem:
     rows: int
     codes: int
     width: int
-    cosine: bool
+    metric: str
     screen: str
     tiles: Tiles | None
     dtype: torch.dtype
@@ -64,9 +66,7 @@ def nearest(
         screen_in = screen_in or screen_for(D)
         alignment = (aligned(x), aligned(codes))
         sizes = (H, N, codes.shape[1], D)
-        problem = Problem(
-            *sizes, metric == "cosine", screen_in, tiles, x.dtype, x.device, processors(x.device), alignment
-        )
+        problem = Problem(*sizes, metric, screen_in, tiles, x.dtype, x.device, processors(x.device), alignment)
         plan_for(problem).run(x, codes, indices, distances)
     return indices, distances
 
@@ -112,7 +112,7 @@ class Plan:
         )
         shape = {"D": D, "W": W}
         pairs = {"CHUNK": chunk, "LEVELS": chunk.bit_length() - 1}
-        mode, cosine = {"SCREEN": SCREENS[problem.screen]}, {"COSINE": problem.cosine}
+        mode, metric = {"SCREEN": SCREENS[problem.screen]}, {"METRIC": METRICS[problem.metric]}
         group, keeps = {"GROUP": tiles.group}, {"KEPT": KEPT}
         wide = min(256, power_of_two(D))
         cut = {"BW": BW, "BM": tiles.rows, "BN": tiles.codes, "BITS": bits}
@@ -120,7 +120,7 @@ class Plan:
         row_blocks, code_blocks = n_pad // PADDED, k_pad // PADDED
         self.steps = [
             (
-                Kernel(prepare, shape | {"CHUNK": wide, "P": vectors} | mode | cosine, num_warps=4),
+                Kernel(prepare, shape | {"CHUNK": wide, "P": vectors} | mode | metric, num_warps=4),
                 (blocks + row_programs, H, 1),
                 "x codebook rows codes row_stats code_stats heights centre unit open_count arrivals",
                 (N, K, row_tiles, row_blocks, code_blocks),
@@ -128,7 +128,7 @@ class Plan:
             (
                 Kernel(
                     screen,
-                    shape | cut | keeps | group | mode | bound | cosine,
+                    shape | cut | keeps | group | mode | bound | metric,
                     num_warps=tiles.warps,
                     num_stages=tiles.stages,
                 ),
@@ -139,7 +139,7 @@ class Plan:
             (
                 Kernel(
                     settle,
-                    {"D": D, "P": settled} | pairs | keeps | group | cosine,
+                    {"D": D, "P": settled} | pairs | keeps | group | metric,
                     **exact | {"num_warps": 1 if chunk >= 32 else 4},
                 ),
                 (-(-N // settled), H, 1),
@@ -150,16 +150,17 @@ class Plan:
                 (N, K, row_blocks, splits, H),
             ),
             (
-                Kernel(measure_more, {"D": D, "P": min(64, 4096 // chunk)} | pairs | cosine | parts, **exact),
+                Kernel(measure_more, {"D": D, "P": min(64, 4096 // chunk)} | pairs | metric | parts, **exact),
                 (min(-(-ARRIVALS.value // H), 8 * units), H, 1),
                 "x codebook indices distances open_count open_rows open_slots arrivals part_distance part_code",
                 (N, K, each),
             ),
         ]
 
-    def run(self, x: Tensor, codes: Tensor, indices: Tensor, distances: Tensor) -> None:
+    def run(self, x: Tensor, codes: Tensor, indices: Tensor, distances: Tensor) -> Tensor:
+        """Search; returns the memory that ``workspace`` divides."""
         own = {"x": x, "codebook": codes, "indices": indices, "distances": distances}
-        self.workspace.run(self.steps, own, x.device)
+        return self.workspace.run(self.steps, own, x.device)
 
 
 plan_for = lru_cache(maxsize=512)(Plan)
