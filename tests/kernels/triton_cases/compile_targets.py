@@ -13,7 +13,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from vqkit.kernels.triton import chain, search, sums
+from vqkit.kernels.triton import chain, cuts, search, sums
 
 H100 = (torch.device("cuda"), 132)  # and its multiprocessors
 SHARED = {80: 163 * 1024, 90: 227 * 1024}  # bytes that a program may have, by compute capability
@@ -21,10 +21,12 @@ REGISTERS = 65536  # of a multiprocessor
 Compiled = tuple[ASTSource, Mapping[str, int]]
 
 
-def searched(N: int, K: int, D: int, metric: str, dtype: torch.dtype, screen: str | None = None) -> list[Compiled]:
+def searched(
+    N: int, K: int, D: int, metric: str, dtype: torch.dtype, topk: int = 1, screen: str | None = None
+) -> list[Compiled]:
     own = {"x": dtype, "codebook": torch.float32, "indices": torch.int64, "distances": torch.float64}
-    problem = search.Problem(1, N, K, D, metric, screen or search.screen_for(D), None, dtype, *H100, (True, True))
-    plan = search.Plan(problem)
+    problem = cuts.Problem(1, N, K, D, metric, topk, screen or cuts.screen_for(D), None, dtype, *H100, (True, True))
+    plan = search.plan_for(problem)
     return plan.workspace.sources(plan.steps, own)
 
 
@@ -44,6 +46,8 @@ PLANS = {
     "nearest of 8, cosine": lambda: searched(65536, 8192, 8, "cosine", torch.bfloat16),
     "nearest of 128": lambda: searched(16384, 8192, 128, "dot", torch.float16),
     "nearest of 512": lambda: searched(16384, 1024, 512, "euclidean", torch.float32),
+    "8 nearest of 64": lambda: searched(65536, 8192, 64, "euclidean", torch.float32, 8),
+    "64 nearest of 300": lambda: searched(4096, 8192, 300, "cosine", torch.float32, 64),
     "residual_chain of 128": lambda: chained(65536, 8, 1024, 128),
     "code_sums": lambda: summed(65536, 8192, 64, torch.float32),
 }

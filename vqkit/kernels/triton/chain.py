@@ -7,10 +7,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from vqkit.kernels.triton.cuts import PADDED, chunk_for, multiple, processors, vectors_of
 from vqkit.kernels.triton.launch import Kernel, Workspace, aligned, power_of_two
 from vqkit.kernels.triton.pairs import EUCLIDEAN
 from vqkit.kernels.triton.prepare import ARRIVALS, HALF, prepare
-from vqkit.kernels.triton.search import PADDED, chunk_for, multiple, nearest, processors, vectors_of
+from vqkit.kernels.triton.search import nearest
 from vqkit.kernels.triton.stages import finish_rows, run_stages
 
 ON_CHIP = 256  # the widest residual that registers hold

@@ -87,6 +87,37 @@ def slack_of(
 
 
 @triton.jit
+def scores_of(
+    x_ptrs,
+    e_ptrs,
+    h_ptrs,
+    x,  # (BM, BW): the first of what ``x_ptrs`` point to; all of it where BW is W
+    scale_M,
+    W: tl.constexpr,
+    BW: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+    SCREEN: tl.constexpr,
+):
+    """Scores (BM, BN) float32 of a tile of rows and a tile of codes."""
+    if BW == W:
+        e = tl.load(e_ptrs)
+        if SCREEN == IEEE:
+            acc = tl.dot(x, e, input_precision="ieee")
+        else:
+            acc = tl.dot(x, e)
+    else:
+        acc = tl.zeros((BM, BN), tl.float32)
+        for start in range(0, W, BW):
+            xw, e = tl.load(x_ptrs + start), tl.load(e_ptrs + start)
+            if SCREEN == IEEE:
+                acc = tl.dot(xw, e, acc, input_precision="ieee")
+            else:
+                acc = tl.dot(xw, e, acc)
+    return tl.fma(acc, scale_M[:, None] + tl.zeros_like(acc), tl.zeros_like(acc) - tl.load(h_ptrs)[None, :])
+
+
+@triton.jit
 def packed(score, number, BITS: tl.constexpr):
     """A score (float32) whose lowest bits are ``number``."""
     bits = score.to(tl.int32, bitcast=True)
@@ -202,26 +233,11 @@ def screen(
     x_ptrs = rows_ptr + head * n_padded * W + row_M.to(tl.int64)[:, None] * W + w[None, :]
     e_ptrs = codes_ptr + head * k_padded * W + (first * BN + col_N).to(tl.int64)[None, :] * W + w[:, None]
     h_ptrs = heights + head * k_padded + first * BN + col_N
-    if BW == W:
-        x = tl.load(x_ptrs)
+    x = tl.load(x_ptrs)
     best = tl.full((BM, SLOTS), NOTHING, tl.float32)
     second = tl.full((BM, SLOTS), NOTHING, tl.float32)
     for it in range(0, number):
-        if BW == W:
-            e = tl.load(e_ptrs)
-            if SCREEN == IEEE:
-                acc = tl.dot(x, e, input_precision="ieee")
-            else:
-                acc = tl.dot(x, e)
-        else:
-            acc = tl.zeros((BM, BN), tl.float32)
-            for start in range(0, W, BW):
-                xw, e = tl.load(x_ptrs + start), tl.load(e_ptrs + start)
-                if SCREEN == IEEE:
-                    acc = tl.dot(xw, e, acc, input_precision="ieee")
-                else:
-                    acc = tl.dot(xw, e, acc)
-        score = tl.fma(acc, scale_M[:, None] + tl.zeros_like(acc), tl.zeros_like(acc) - tl.load(h_ptrs)[None, :])
+        score = scores_of(x_ptrs, e_ptrs, h_ptrs, x, scale_M, W, BW, BM, BN, SCREEN)
         best, second = update(best, second, score, it, BM, BN, GROUP, BITS)
         e_ptrs += BN * W
         h_ptrs += BN
