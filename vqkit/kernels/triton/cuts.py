@@ -81,6 +81,20 @@ def tiles_for(codes: int, width: int) -> Tiles:
     return Tiles(64, 128, 1, 4, 3)
 
 
+def candidates(codes: int, width: int) -> list[Tiles]:
+    """The cuts that are worth timing for so many codes of so wide a tile, the table's first."""
+    if width <= 64:
+        others = [Tiles(128, 128, 4, 4, 3), Tiles(128, 64, 2, 4, 3), Tiles(128, 128, 4, 8, 3), Tiles(64, 128, 2, 4, 3)]
+    elif width == 128:
+        others = [Tiles(128, 128, 4, 8, 3), Tiles(64, 128, 2, 4, 3), Tiles(128, 64, 2, 4, 3), Tiles(64, 64, 2, 4, 3)]
+    elif width == 256:
+        others = [Tiles(128, 64, 2, 4, 3), Tiles(64, 64, 2, 4, 3), Tiles(128, 64, 4, 8, 2)]
+    else:
+        others = [Tiles(64, 128, 2, 4, 3), Tiles(128, 128, 2, 8, 3), Tiles(64, 64, 1, 4, 4)]
+    table = tiles_for(codes, width)
+    return [table, *[tiles for tiles in others if tiles != table]]
+
+
 def splits_of(row_tiles: int, code_tiles: int, units: int, most: int = 16) -> tuple[int, int]:
     """Over how many programs a row's codes are spread, and how many tiles each takes.
 

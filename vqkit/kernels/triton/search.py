@@ -14,6 +14,7 @@ from vqkit.kernels.triton.prepare import ARRIVALS
 from vqkit.kernels.triton.screen import screen
 from vqkit.kernels.triton.search_several import PlanOfSeveral
 from vqkit.kernels.triton.settle import measure_more, settle
+from vqkit.kernels.triton.tune import TUNER
 
 SETTLED = 512  # differences that a program of ``settle`` holds
 KEPT = 5  # slots of a row that the screen names
@@ -30,7 +31,8 @@ def nearest(
     """Indices (H, N, T) int64 and distances (H, N, T) float64, as ``reference.nearest``, for a ``topk`` T up to 64.
 
     ``screen_in``: "half" (float16), "split" (float16 pairs, about float32's precision at three times the width) or
-    "ieee" (float32 without tensor cores); None chooses by width. ``tiles``: how the screen is cut; None: as measured.
+    "ieee" (float32 without tensor cores); None chooses by width. ``tiles``: how the screen is cut; None: as ``tune``
+    found fastest, or the table says.
     """
     x, codes = x_HND.contiguous(), codebook_HKD.float().contiguous()
     H, N, D = x.shape
@@ -41,6 +43,8 @@ def nearest(
         alignment = (aligned(x), aligned(codes))
         sizes = (H, N, codes.shape[1], D)
         problem = Problem(*sizes, metric, topk, screen_in, tiles, x.dtype, x.device, processors(x.device), alignment)
+        if tiles is None:
+            problem = TUNER.tuned(problem, lambda tried: plan_for(tried).run(x, codes, indices, distances))
         plan_for(problem).run(x, codes, indices, distances)
     return indices, distances
 

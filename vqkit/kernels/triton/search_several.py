@@ -31,7 +31,7 @@ class PlanOfSeveral:
         room_for = MEASURED // 2 if problem.metric == "cosine" and entry.chunk == 128 else MEASURED
         measured = {"P": min(best, room_for // entry.chunk), "BEST": best}
         held = measured["P"] * entry.chunk
-        warps = {"num_warps": 1 if held <= MEASURED // 4 else 2 if held <= MEASURED // 2 else 4}
+        warps = {"num_warps": 1 if held <= room_for // 4 else 2 if held <= room_for // 2 else 4}
         self.workspace = Workspace(
             **entry.arrays,
             whole=(torch.float32, limits * H * entry.rows),
