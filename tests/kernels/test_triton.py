@@ -26,7 +26,16 @@ needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, re
 @needs_triton
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_against_the_reference(path: Path):
-    environment = os.environ | ({} if torch.cuda.is_available() else {"TRITON_INTERPRET": "1"})
+    run_cases(path, os.environ | ({} if torch.cuda.is_available() else {"TRITON_INTERPRET": "1"}))
+
+
+@needs_triton
+def test_kernels_compile_without_a_gpu():
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    run_cases(CASES[0].parent / "compile_targets.py", environment)
+
+
+def run_cases(path: Path, environment: dict[str, str]) -> None:
     command = [
         sys.executable,
         "-m",

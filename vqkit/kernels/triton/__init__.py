@@ -10,6 +10,8 @@ from torch import Tensor
 
 from vqkit.kernels import reference
 
+MAX_TOPK = 64  # as the native library
+
 
 def refuses(tensor: Tensor) -> str | None:
     """None, or why these kernels do not take ``tensor``. A CPU will do under TRITON_INTERPRET=1, for tests."""
@@ -29,14 +31,14 @@ def refuses(tensor: Tensor) -> str | None:
 
 
 def nearest(x_HND: Tensor, codebook_HKD: Tensor, metric: str, topk: int) -> tuple[Tensor, Tensor]:
-    """As ``reference.nearest``, which takes what these kernels do not: more than one code a row, inner products, codes
-    in float64.
+    """As ``reference.nearest``, which takes what these kernels do not: more than ``MAX_TOPK`` codes a row, codes in
+    float64.
     """
-    if topk > 1 or metric == "dot" or codebook_HKD.dtype == torch.float64:
+    if topk > MAX_TOPK or codebook_HKD.dtype == torch.float64:
         return reference.nearest(x_HND, codebook_HKD, metric, topk)
     from vqkit.kernels.triton.search import nearest as run
 
-    return run(x_HND, codebook_HKD, metric)
+    return run(x_HND, codebook_HKD, metric, topk)
 
 
 def nearest_index(x_HND: Tensor, codebook_HKD: Tensor, metric: str) -> Tensor:

@@ -7,9 +7,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from vqkit.kernels.triton.cuts import PADDED, chunk_for, multiple, processors, vectors_of
 from vqkit.kernels.triton.launch import Kernel, Workspace, aligned, power_of_two
+from vqkit.kernels.triton.pairs import EUCLIDEAN
 from vqkit.kernels.triton.prepare import ARRIVALS, HALF, prepare
-from vqkit.kernels.triton.search import PADDED, chunk_for, multiple, nearest, processors, vectors_of
+from vqkit.kernels.triton.search import nearest
 from vqkit.kernels.triton.stages import finish_rows, run_stages
 
 ON_CHIP = 256  # the widest residual that registers hold
@@ -22,7 +24,7 @@ def residual_chain(x_ND: Tensor, codebooks_QKD: Tensor) -> Tensor:
     if x.shape[1] > ON_CHIP or codebooks.shape[1] > MAX_CODES or x.shape[0] == 0:
         return _stage_by_stage(x, codebooks)
     indices = torch.empty((x.shape[0], codebooks.shape[0]), dtype=torch.int64, device=x.device)
-    plan = _plan_for(*x.shape, *codebooks.shape[:2], x.device, (aligned(x), aligned(codebooks)))
+    plan = _plan_for(*x.shape, *codebooks.shape[:2], x.device, processors(x.device), (aligned(x), aligned(codebooks)))
     plan.run(x, codebooks, indices)
     return indices
 
@@ -41,10 +43,12 @@ def cut_for(width: int) -> tuple[int, int, int, int]:
     return (64, 64, 4, 3) if width <= 64 else (64, 128, 8, 2)
 
 
-class _Plan:
+class Plan:
     """The sizes, grids and kernels of one problem."""
 
-    def __init__(self, N: int, D: int, Q: int, K: int, device: torch.device, _alignment: tuple[bool, bool]):
+    def __init__(
+        self, N: int, D: int, Q: int, K: int, _device: torch.device, units: int, _alignment: tuple[bool, bool]
+    ):
         W, k_pad, P = max(16, power_of_two(D)), multiple(K, PADDED), vectors_of(D)
         rows, codes, warps, stages = cut_for(W)
         blocks = k_pad // P
@@ -65,7 +69,7 @@ class _Plan:
         pairs = {"CHUNK": chunk, "LEVELS": chunk.bit_length() - 1}
         bits = max(1, (2 * k_pad // codes - 1).bit_length())
         wide = min(256, power_of_two(D))
-        mode = {"CHUNK": wide, "P": P, "SCREEN": HALF.value, "COSINE": False}
+        mode = {"CHUNK": wide, "P": P, "SCREEN": HALF.value, "METRIC": EUCLIDEAN.value}
         cut = {"BM": rows, "BN": codes, "BITS": bits}
         self.steps = [
             (
@@ -88,7 +92,7 @@ class _Plan:
             ),
             (
                 Kernel(finish_rows, shape | {"P": max(16, min(256, 16384 // W))}, num_warps=8, enable_fp_fusion=False),
-                (min(N, 4 * processors(device)), 1, 1),
+                (min(N, 4 * units), 1, 1),
                 "x codebooks indices open_count open_rows open_stages",
                 (K, Q),
             ),
@@ -99,4 +103,4 @@ class _Plan:
         self.workspace.run(self.steps, own, x.device)
 
 
-_plan_for = lru_cache(maxsize=512)(_Plan)
+_plan_for = lru_cache(maxsize=512)(Plan)

@@ -11,6 +11,8 @@ codes tie and rows choose alike in any batch.
 import triton
 import triton.language as tl
 
+EUCLIDEAN, COSINE, DOT = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)  # metrics
+
 
 @triton.jit
 def row_sums(tile, P: tl.constexpr, WIDTH: tl.constexpr, LEVELS: tl.constexpr):
@@ -54,11 +56,11 @@ def distances(
     P: tl.constexpr,
     CHUNK: tl.constexpr,
     LEVELS: tl.constexpr,
-    COSINE: tl.constexpr,
+    METRIC: tl.constexpr,
 ):
-    """Distances (P,) float64 of rows and codes, given pointers to their first entries: |x − e|², or 1 − cos."""
+    """Distances (P,) float64 of rows and codes, given pointers to their first entries: |x − e|², 1 − cos, or −x·e."""
     acc = tl.zeros((P, CHUNK), tl.float64)
-    if COSINE:
+    if METRIC == COSINE:
         x_peak, x_norm = directions(x_P[:, None], mask_P, D, P, CHUNK, LEVELS)
         e_peak, e_norm = directions(e_P[:, None], mask_P, D, P, CHUNK, LEVELS)
         directed = (x_norm > 0) & (e_norm > 0)
@@ -68,11 +70,11 @@ def distances(
         inside = mask_P[:, None] & (d < D)[None, :]
         x = tl.load(x_P[:, None] + d[None, :], inside, 0.0).to(tl.float64)
         e = tl.load(e_P[:, None] + d[None, :], inside, 0.0).to(tl.float64)
-        if COSINE:
+        if METRIC == COSINE:
             x = x / x_peak[:, None] / x_norm[:, None]
             e = e / e_peak[:, None] / e_norm[:, None]
-        acc = tl.fma(x - e, x - e, acc)
+        acc = tl.fma(x, -e, acc) if METRIC == DOT else tl.fma(x - e, x - e, acc)
     squared = row_sums(acc, P, CHUNK, LEVELS)
-    if COSINE:
+    if METRIC == COSINE:
         squared = tl.where(directed, squared / 2, 1.0)
     return squared

@@ -14,6 +14,8 @@ and norms of up to 10⁵ terms are off by less than 1 %. Where squares underflow
 import triton
 import triton.language as tl
 
+from vqkit.kernels.triton.pairs import COSINE, DOT, EUCLIDEAN
+
 HALF, SPLIT, IEEE = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 SAMPLE = tl.constexpr(16)
 PADDING = tl.constexpr(3e38)  # the height that keeps a code which is not there from being the best
@@ -50,11 +52,11 @@ def rounded(value, SCREEN: tl.constexpr):
 
 
 @triton.jit
-def take_centre(codes_ptr, centre_ptr, unit_ptr, K, D: tl.constexpr, CHUNK: tl.constexpr, COSINE: tl.constexpr):
+def take_centre(codes_ptr, centre_ptr, unit_ptr, K, D: tl.constexpr, CHUNK: tl.constexpr, METRIC: tl.constexpr):
     """Write the centre (D,) and the unit of a codebook; returns the unit's inverse."""
     sample = codes_ptr + (tl.arange(0, SAMPLE).to(tl.int64) * K // SAMPLE)[:, None] * D
     length = tl.full((SAMPLE,), 1.0, tl.float32)
-    if COSINE:
+    if METRIC == COSINE:
         squares = tl.zeros((SAMPLE, CHUNK), tl.float32)
         for start in range(0, D, CHUNK):
             d = start + tl.arange(0, CHUNK)
@@ -84,7 +86,7 @@ def prepare(
     rows_out,  # (H, N', W) rounded rows, and (H, K', W) rounded codes
     codes_out,
     row_stats,  # (H, 4, N') float32: scale, |x'|, rounding error, norm of the low parts
-    code_stats,  # (H, 4, blocks) float32: largest |e'|, rounding error, low part, height
+    code_stats,  # (H, 4, blocks) float32: largest |e'|, rounding error, low part, height; for inner products last |e|
     heights,  # (H, K') float32
     centre_ptr,  # (H, D) float32
     unit_ptr,  # (H,) float32
@@ -100,7 +102,7 @@ def prepare(
     CHUNK: tl.constexpr,
     P: tl.constexpr,
     SCREEN: tl.constexpr,
-    COSINE: tl.constexpr,
+    METRIC: tl.constexpr,
 ):
     """Round a block of codes, or some blocks of rows, for the screen."""
     block, head = tl.program_id(0), tl.program_id(1).to(tl.int64)
@@ -110,7 +112,7 @@ def prepare(
     codes_ptr += head * K * D
     x_ptr += head * N * D
     centre_ptr += head * D
-    inverse_unit = take_centre(codes_ptr, centre_ptr, unit_ptr + head, K, D, CHUNK, COSINE)
+    inverse_unit = take_centre(codes_ptr, centre_ptr, unit_ptr + head, K, D, CHUNK, METRIC)
     if block == 0:
         tl.store(open_count + head, 0)
         tl.store(arrivals + head * ARRIVALS + tl.arange(0, ARRIVALS), tl.zeros((ARRIVALS,), tl.int32))
@@ -122,8 +124,8 @@ def prepare(
         index_P = (first + tile).to(tl.int64) * P + tl.arange(0, P)
         mask_P = index_P < size
         length = tl.full((P,), 1.0, tl.float32)
-        peak = tl.full((P,), 1.0, tl.float32)
-        if COSINE:
+        peak = tl.full((P,), 0.0 if METRIC == DOT else 1.0, tl.float32)
+        if METRIC == COSINE:
             peaks = tl.zeros((P, CHUNK), tl.float32)
             for start in range(0, D, CHUNK):
                 value = _load(x_ptr, codes_ptr, index_P, mask_P, start, of_codes, D, CHUNK)
@@ -142,8 +144,10 @@ def prepare(
         for start in range(0, D, CHUNK):
             value = _load(x_ptr, codes_ptr, index_P, mask_P, start, of_codes, D, CHUNK)
             odd |= (tl.abs(value) < float("inf")).to(tl.int32) ^ 1
+            if METRIC == DOT:
+                peak = tl.maximum(peak, tl.max(tl.abs(value), 1))
             d = start + tl.arange(0, CHUNK)
-            centre = tl.load(centre_ptr + d, d < D, 0.0)
+            centre = _centre(centre_ptr, d, of_codes, D, METRIC)
             value = (value / length[:, None] - centre[None, :]) * inverse_unit
             squares += value * value
         finite = tl.max(odd, 1) == 0
@@ -159,14 +163,17 @@ def prepare(
         for start in range(0, D, CHUNK):
             d = start + tl.arange(0, CHUNK)
             value = _load(x_ptr, codes_ptr, index_P, mask_P, start, of_codes, D, CHUNK)
-            centre = tl.load(centre_ptr + d, d < D, 0.0)
+            centre = _centre(centre_ptr, d, of_codes, D, METRIC)
             value = value / length[:, None]
             kept = (mask_P & finite)[:, None] & (d < D)[None, :]
             shifted = tl.where(kept, (value - centre[None, :]) * inverse_unit, 0.0)
             if of_codes:
                 wide = shifted.to(tl.float64)
-                if COSINE:
+                if METRIC == COSINE:
                     height -= tl.where(kept, value, 0.0).to(tl.float64) * centre[None, :].to(tl.float64)
+                elif METRIC == DOT:
+                    whole = tl.where(kept, value, 0.0).to(tl.float64) * inverse_unit
+                    height = tl.fma(whole, whole, height)
                 else:
                     height = tl.fma(wide, wide, height)
             high, low, left = rounded(shifted * shrink[:, None], SCREEN)
@@ -185,7 +192,7 @@ def prepare(
 
         grow = power_of_two(exponent)
         error = 1.01 * tl.sqrt(tl.sum(errors, 1)) * grow + 2.0**-23 * norm + LOST
-        if COSINE:  # the length of a unit vector's entries is off by (D/2 + 4) roundings
+        if METRIC == COSINE:  # the length of a unit vector's entries is off by (D/2 + 4) roundings
             error += (D / 2 + 8) * 2.0**-23 * inverse_unit
         low_norm = 1.01 * tl.sqrt(tl.sum(lows, 1)) * grow + LOST
         said = 1.01 * norm + LOST
@@ -193,9 +200,15 @@ def prepare(
         said = tl.where(said < 1e18, said, float("inf"))
         if of_codes:
             total = tl.sum(height, 1)
-            total = total * inverse_unit * inverse_unit if COSINE else total / 2
+            if METRIC == COSINE:
+                total = total * inverse_unit * inverse_unit
+            elif METRIC == DOT:
+                total = 1.01 * tl.sqrt(total)
+            else:
+                total = total / 2
             total = total.to(tl.float32)
-            tl.store(heights + head * k_padded + index_P, tl.where(mask_P, total, PADDING))
+            standing = tl.zeros_like(total) if METRIC == DOT else total
+            tl.store(heights + head * k_padded + index_P, tl.where(mask_P, standing, PADDING))
             block_stats = code_stats + head * 4 * code_blocks + block
             tl.store(block_stats, tl.max(tl.where(mask_P, said, 0.0), 0))
             error = tl.where(error < float("inf"), error, float("inf"))
@@ -204,13 +217,20 @@ def prepare(
             tl.store(block_stats + 3 * code_blocks, tl.max(tl.where(mask_P, tl.abs(total), 0.0), 0))
         else:
             state = tl.where(finite, said, float("nan"))
-            if COSINE:
+            if METRIC != EUCLIDEAN:
                 state = tl.where(finite & (peak == 0), -1.0, state)
             stats = row_stats + head * 4 * n_padded + index_P
             tl.store(stats, grow)
             tl.store(stats + n_padded, state)
             tl.store(stats + 2 * n_padded, error)
             tl.store(stats + 3 * n_padded, low_norm)
+
+
+@triton.jit
+def _centre(centre_ptr, d, of_codes, D: tl.constexpr, METRIC: tl.constexpr):
+    """What is subtracted from coordinates (CHUNK,): for inner products nothing from those of rows."""
+    centre = tl.load(centre_ptr + d, d < D, 0.0)
+    return tl.where(of_codes, centre, 0.0) if METRIC == DOT else centre
 
 
 @triton.jit

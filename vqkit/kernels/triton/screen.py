@@ -1,9 +1,9 @@
 """The screen: the best few codes of every row by float16 scores on tensor cores, and a bound on all the others.
 
 Minimising |x − e|² over codes is maximising s(e) = x'·e' − h(e) with x' = x − c, e' = e − c and h = ½|e'|²; for cosine,
-on unit vectors, h = −c·ê. All lengths are in units U. Rows and codes are rounded to float16, which has eight times
-bfloat16's precision at the same rate of products, and whose range is enough: codes are near one in units U, and a row
-carries a power of two of its own.
+on unit vectors, h = −c·ê; for inner products x' = x and h = 0, since x·c is the same for all codes. All lengths are in
+units U. Rows and codes are rounded to float16, which has eight times bfloat16's precision at the same rate of products,
+and whose range is enough: codes are near one in units U, and a row carries a power of two of its own.
 
 The bound. Let x̂, ê be the rounded vectors, δx ≥ |x' − x̂| and δe ≥ |e' − ê| the rounding errors as measured. Then
 |x'·e' − x̂·ê| = |(x' − x̂)·e' + x̂·(e' − ê)| ≤ δx|e'| + (|x'| + δx)δe by Cauchy and Schwarz. Where a row is split into
@@ -19,7 +19,8 @@ The score fl(x̂·ê·2ᵏ − h) rounds once, and h is off by four roundings: l
 bits of a score then give way to the tile it came from, which moves it by at most 2^(BITS−22)(|x||e| + h). For cosine h
 has the error of unit vectors in float32 besides, (D + 16)·2⁻²³ of lengths that are at most |x'| + |e'| + 1/U. Last,
 distances in float64 have errors of their own, of up to (D + 16)·2⁻⁴⁹(|x'| + |e'| + 1/U)²: with these in the slack, what
-the verification finds among the candidates is what it would find among all codes. The largest |e'|, δe, |e₂| and h of
+the verification finds among the candidates is what it would find among all codes. For inner products, which are taken
+of e and not of e − c, these errors are of up to (D + 16)·2⁻⁴⁹|x||e|. The largest |e'|, δe, |e₂| and h of
 all codes stand for each code's own. The sum is taken 2 % larger for its own rounding.
 
 A code with ŝ + slack below the best ŝ − slack is not nearest. NaN and inf in the bound compare false: such rows stay
@@ -36,6 +37,7 @@ slot of the running tile the best two are kept, and named when they come within 
 import triton
 import triton.language as tl
 
+from vqkit.kernels.triton.pairs import COSINE, DOT
 from vqkit.kernels.triton.prepare import IEEE
 
 NOTHING = tl.constexpr(-3.3e38)  # below the score of a code that is not there
@@ -63,7 +65,7 @@ def slack_of(
     W: tl.constexpr,
     BITS: tl.constexpr,
     BLOCKS: tl.constexpr,
-    COSINE: tl.constexpr,
+    METRIC: tl.constexpr,
 ):
     """Twice the bound on the error of the scores of rows of these norms; float32, of their shape."""
     e_norm = largest(code_stats, blocks, BLOCKS)
@@ -72,13 +74,47 @@ def slack_of(
     height = largest(code_stats + 3 * blocks, blocks, BLOCKS)
     product = (x_norm + x_error) * (e_norm + e_error)
     slack = x_error * e_norm + (x_norm + x_error) * e_error + x_low * e_low
-    slack += (W + 64) * 2.0**-22 * 1.05 * product + (2.0**-21 + 2.0 ** (BITS - 22)) * (product + height)
+    lift = tl.zeros_like(height) if METRIC == DOT else height
+    slack += (W + 64) * 2.0**-22 * 1.05 * product + (2.0**-21 + 2.0 ** (BITS - 22)) * (product + lift)
     span = x_norm + e_norm
-    if COSINE:
+    if METRIC == COSINE:
         reach = 1.0 / tl.load(unit_ptr)
         span += reach
         slack += (D + 16) * 2.0**-23 * reach * span
-    return 2.04 * (slack + (D + 16) * 2.0**-49 * span * span + 1e-30)
+    # For inner products ``height`` is the largest |e|.
+    squares = x_norm * height if METRIC == DOT else span * span
+    return 2.04 * (slack + (D + 16) * 2.0**-49 * squares + 1e-30)
+
+
+@triton.jit
+def scores_of(
+    x_ptrs,
+    e_ptrs,
+    h_ptrs,
+    x,  # (BM, BW): the first of what ``x_ptrs`` point to; all of it where BW is W
+    scale_M,
+    W: tl.constexpr,
+    BW: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+    SCREEN: tl.constexpr,
+):
+    """Scores (BM, BN) float32 of a tile of rows and a tile of codes."""
+    if BW == W:
+        e = tl.load(e_ptrs)
+        if SCREEN == IEEE:
+            acc = tl.dot(x, e, input_precision="ieee")
+        else:
+            acc = tl.dot(x, e)
+    else:
+        acc = tl.zeros((BM, BN), tl.float32)
+        for start in range(0, W, BW):
+            xw, e = tl.load(x_ptrs + start), tl.load(e_ptrs + start)
+            if SCREEN == IEEE:
+                acc = tl.dot(xw, e, acc, input_precision="ieee")
+            else:
+                acc = tl.dot(xw, e, acc)
+    return tl.fma(acc, scale_M[:, None] + tl.zeros_like(acc), tl.zeros_like(acc) - tl.load(h_ptrs)[None, :])
 
 
 @triton.jit
@@ -181,7 +217,7 @@ def screen(
     GROUP: tl.constexpr,
     SCREEN: tl.constexpr,
     BLOCKS: tl.constexpr,
-    COSINE: tl.constexpr,
+    METRIC: tl.constexpr,
 ):
     """Score a tile of rows against the codes of one split, and name the best few."""
     n_padded, k_padded = n_blocks * 128, k_blocks * 128
@@ -197,33 +233,18 @@ def screen(
     x_ptrs = rows_ptr + head * n_padded * W + row_M.to(tl.int64)[:, None] * W + w[None, :]
     e_ptrs = codes_ptr + head * k_padded * W + (first * BN + col_N).to(tl.int64)[None, :] * W + w[:, None]
     h_ptrs = heights + head * k_padded + first * BN + col_N
-    if BW == W:
-        x = tl.load(x_ptrs)
+    x = tl.load(x_ptrs)
     best = tl.full((BM, SLOTS), NOTHING, tl.float32)
     second = tl.full((BM, SLOTS), NOTHING, tl.float32)
     for it in range(0, number):
-        if BW == W:
-            e = tl.load(e_ptrs)
-            if SCREEN == IEEE:
-                acc = tl.dot(x, e, input_precision="ieee")
-            else:
-                acc = tl.dot(x, e)
-        else:
-            acc = tl.zeros((BM, BN), tl.float32)
-            for start in range(0, W, BW):
-                xw, e = tl.load(x_ptrs + start), tl.load(e_ptrs + start)
-                if SCREEN == IEEE:
-                    acc = tl.dot(xw, e, acc, input_precision="ieee")
-                else:
-                    acc = tl.dot(xw, e, acc)
-        score = tl.fma(acc, scale_M[:, None] + tl.zeros_like(acc), tl.zeros_like(acc) - tl.load(h_ptrs)[None, :])
+        score = scores_of(x_ptrs, e_ptrs, h_ptrs, x, scale_M, W, BW, BM, BN, SCREEN)
         best, second = update(best, second, score, it, BM, BN, GROUP, BITS)
         e_ptrs += BN * W
         h_ptrs += BN
 
     norm_M, error_M, low_M = tl.load(stats + n_padded), tl.load(stats + 2 * n_padded), tl.load(stats + 3 * n_padded)
     code_stats += head * 4 * blocks
-    slack_M = slack_of(norm_M, error_M, low_M, code_stats, unit_ptr + head, blocks, D, W, BITS, BLOCKS, COSINE)
+    slack_M = slack_of(norm_M, error_M, low_M, code_stats, unit_ptr + head, blocks, D, W, BITS, BLOCKS, METRIC)
     out = head * n_padded + row_M
     if split == 0:
         tl.store(slack_out + out, slack_M)

@@ -6,7 +6,7 @@
 import triton
 import triton.language as tl
 
-from vqkit.kernels.triton.pairs import closer, distances
+from vqkit.kernels.triton.pairs import COSINE, DOT, EUCLIDEAN, closer, distances
 from vqkit.kernels.triton.screen import NOTHING, member_of
 
 
@@ -36,7 +36,7 @@ def settle(
     LEVELS: tl.constexpr,
     KEPT: tl.constexpr,
     GROUP: tl.constexpr,
-    COSINE: tl.constexpr,
+    METRIC: tl.constexpr,
 ):
     """Measure every candidate whose score is within the slack of the best."""
     n_padded = n_blocks * 128
@@ -73,15 +73,16 @@ def settle(
             measured_PG = contends[:, None] & (code_PG < K)
             e_pairs = codes_ptr + (head * K + tl.reshape(code_PG, (pairs,))) * D
             measured = tl.reshape(measured_PG, (pairs,))
-            found = distances(x_pairs, e_pairs, measured, D, pairs, CHUNK, LEVELS, COSINE)
+            found = distances(x_pairs, e_pairs, measured, D, pairs, CHUNK, LEVELS, METRIC)
             distance_PG = tl.where(measured_PG, tl.reshape(found, (P, GROUP)), float("inf"))
             distance = tl.min(distance_PG, 1)
             code = tl.min(tl.where(measured_PG & (distance_PG == distance[:, None]), code_PG, K), 1)
             better = contends & closer(distance, code, best, best_code)
             best, best_code = tl.where(better, distance, best), tl.where(better, code, best_code)
-    if COSINE:  # a zero row has distance one from every code
+    if METRIC != EUCLIDEAN:  # a zero row is as far from every code
         zero = finite & (state < 0)
-        best, best_code = tl.where(zero, 1.0, best), tl.where(zero, 0, best_code)
+        away = 1.0 if METRIC == COSINE else 0.0
+        best, best_code = tl.where(zero, away, best), tl.where(zero, 0, best_code)
     answered = inside & (closed | (state < 0) | (state != state))
     out = head * N + row_P
     tl.store(indices_out + out, tl.where(finite, best_code, -1), answered)
@@ -92,6 +93,33 @@ def settle(
         turn = tl.atomic_add(open_count + head + tl.zeros((P,), tl.int32), 1, unsettled, sem="relaxed")
         tl.store(open_rows + head * N + turn, row_P, unsettled)
         tl.store(open_slots + head * N + turn, tl.where(lost, -1, hidden), unsettled)
+
+
+@triton.jit
+def farther(x_P, e_P, mask_P, than, D: tl.constexpr, P: tl.constexpr, CHUNK: tl.constexpr, METRIC: tl.constexpr):
+    """Whether a distance is larger than a float64 number by float32 alone, off by (D + 4) roundings.
+
+    Of what overflows float32, or is NaN, it says no: that is to be measured.
+    """
+    rough = tl.zeros((P, CHUNK), tl.float32)
+    mass = tl.zeros((P, CHUNK), tl.float32)
+    for first in range(0, D, CHUNK):
+        d = first + tl.arange(0, CHUNK)
+        inside = mask_P[:, None] & (d < D)[None, :]
+        x = tl.load(x_P[:, None] + d[None, :], inside, 0.0).to(tl.float32)
+        e = tl.load(e_P[:, None] + d[None, :], inside, 0.0)
+        if METRIC == DOT:
+            rough -= x * e
+            mass += tl.abs(x * e)
+        else:
+            off = x - e
+            rough += off * off
+    about = tl.sum(rough, 1)
+    if METRIC == DOT:  # its roundings are of the sum of magnitudes; products may underflow
+        limit = than + (D + 16) * 2.0**-22 * tl.sum(mass, 1).to(tl.float64) + D * 2.0**-126
+    else:
+        limit = than * (1 + (D + 16) * 2.0**-22)
+    return (about.to(tl.float64) > limit) & (about < float("inf"))
 
 
 @triton.jit
@@ -113,7 +141,7 @@ def measure_more(
     P: tl.constexpr,
     CHUNK: tl.constexpr,
     LEVELS: tl.constexpr,
-    COSINE: tl.constexpr,
+    METRIC: tl.constexpr,
     PARTS: tl.constexpr,
     PLACES: tl.constexpr,
     BN: tl.constexpr,
@@ -147,20 +175,10 @@ def measure_more(
             code = tl.where(of_slot, member_of(slot + number // MEMBERS * BN, number % MEMBERS), number).to(tl.int64)
             near = (number < total) & (code < K)
             e_P = codes_ptr + (head * K + code) * D
-            if COSINE == 0:
-                # Float32 first, off by (D + 4) roundings; what overflows it, or is NaN, is measured all the same.
-                rough = tl.zeros((P, CHUNK), tl.float32)
-                for first in range(0, D, CHUNK):
-                    d = first + tl.arange(0, CHUNK)
-                    inside = near[:, None] & (d < D)[None, :]
-                    x = tl.load(x_P[:, None] + d[None, :], inside, 0.0).to(tl.float32)
-                    off = x - tl.load(e_P[:, None] + d[None, :], inside, 0.0)
-                    rough += off * off
-                limit = tl.min(best, 0) * (1 + (D + 16) * 2.0**-22)
-                about = tl.sum(rough, 1)
-                near &= ((about.to(tl.float64) > limit) & (about < float("inf"))) == 0
+            if METRIC != COSINE:
+                near &= farther(x_P, e_P, near, tl.min(best, 0), D, P, CHUNK, METRIC) == 0
             if tl.max(near.to(tl.int32), 0) > 0:
-                distance = distances(x_P, e_P, near, D, P, CHUNK, LEVELS, COSINE)
+                distance = distances(x_P, e_P, near, D, P, CHUNK, LEVELS, METRIC)
                 better = near & closer(distance, code, best, best_code)
                 best, best_code = tl.where(better, distance, best), tl.where(better, code, best_code)
         least = tl.min(best, 0)

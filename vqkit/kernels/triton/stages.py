@@ -11,7 +11,7 @@ close is put on a list with the stage it stopped at, and ``finish_rows`` takes i
 import triton
 import triton.language as tl
 
-from vqkit.kernels.triton.pairs import closer, distances
+from vqkit.kernels.triton.pairs import EUCLIDEAN, closer, distances
 from vqkit.kernels.triton.prepare import LOST, exponent_of, power_of_two
 from vqkit.kernels.triton.screen import NOTHING, code_of, slack_of, take_best, update
 
@@ -84,7 +84,7 @@ def run_stages(
             e_ptrs += BN * W
             h_ptrs += BN
 
-        slack = slack_of(norm, error, 0.0, code_stats, unit_ptr, blocks, D, W, BITS, BLOCKS, False)
+        slack = slack_of(norm, error, 0.0, code_stats, unit_ptr, blocks, D, W, BITS, BLOCKS, EUCLIDEAN)
         top = tl.max(best, 1)
         least = top - slack
         bits = top.to(tl.int32, bitcast=True) & (2**BITS - 1)
@@ -115,7 +115,7 @@ def run_stages(
                 near = tl.where(turn == 2, near2, near1)
                 if tl.max(near.to(tl.int32), 0) > 0:
                     x_M, e_M = residuals + row_M.to(tl.int64) * D, codebooks_ptr + other.to(tl.int64) * D
-                    measured = distances(x_M, e_M, near, D, BM, CHUNK, LEVELS, False)
+                    measured = distances(x_M, e_M, near, D, BM, CHUNK, LEVELS, EUCLIDEAN)
                     better = near & closer(measured, other, distance, code)
                     distance, code = tl.where(better, measured, distance), tl.where(better, other, code)
             if tl.max(unsettled.to(tl.int32), 0) > 0:

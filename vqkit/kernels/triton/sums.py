@@ -133,7 +133,7 @@ def code_sums(x_HND: Tensor, indices_HN: Tensor, size: int) -> tuple[Tensor, Ten
     return counts, sums
 
 
-class _Plan:
+class Plan:
     """The sizes, grids and kernels of one problem."""
 
     def __init__(
@@ -161,4 +161,4 @@ class _Plan:
         ]
 
 
-_plan_for = lru_cache(maxsize=512)(_Plan)
+_plan_for = lru_cache(maxsize=512)(Plan)
