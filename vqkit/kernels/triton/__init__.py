@@ -58,4 +58,66 @@ def residual_chain(x_ND: Tensor, codebooks_QKD: Tensor) -> Tensor:
     return run(x_ND, codebooks_QKD)
 
 
-__all__ = ["code_sums", "nearest", "nearest_index", "refuses", "residual_chain"]
+def finite_rows(x_ND: Tensor) -> Tensor:
+    """As ``reference.finite_rows``."""
+    from vqkit.kernels.triton.rows import finite_rows as run
+
+    return run(x_ND)
+
+
+def pull(x_HND: Tensor, codes_HKD: Tensor, indices_HN: Tensor, by: Tensor) -> Tensor:
+    """As ``reference.pull``."""
+    from vqkit.kernels.triton.rows import pull as run
+
+    return run(x_HND, codes_HKD, indices_HN, by)
+
+
+def turned_back(g_ND: Tensor, x_ND: Tensor, q_ND: Tensor) -> Tensor:
+    """As ``reference.turned_back``."""
+    from vqkit.kernels.triton.rows import turned_back as run
+
+    return run(g_ND, x_ND, q_ND)
+
+
+def snap_levels(x_ND: Tensor, *grid_D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """As ``reference.snap_levels``."""
+    from vqkit.kernels.triton.levels import snap_levels as run
+
+    return run(x_ND, *grid_D)
+
+
+def unsquash(g_ND: Tensor, squashed_ND: Tensor, slope_D: Tensor) -> Tensor:
+    """As ``reference.unsquash``."""
+    from vqkit.kernels.triton.levels import unsquash as run
+
+    return run(g_ND, squashed_ND, slope_D)
+
+
+def bit_table(bits_Nk2: Tensor, least: float) -> Tensor:
+    """As ``reference.bit_table``."""
+    from vqkit.kernels.triton.tables import bit_table as run
+
+    return run(bits_Nk2, least)
+
+
+def bit_sums(table_NK: Tensor, slope_NK: Tensor) -> tuple[Tensor, Tensor]:
+    """As ``reference.bit_sums``."""
+    from vqkit.kernels.triton.tables import bit_sums as run
+
+    return run(table_NK, slope_NK)
+
+
+__all__ = [
+    "bit_sums",
+    "bit_table",
+    "code_sums",
+    "finite_rows",
+    "nearest",
+    "nearest_index",
+    "pull",
+    "refuses",
+    "residual_chain",
+    "snap_levels",
+    "turned_back",
+    "unsquash",
+]
