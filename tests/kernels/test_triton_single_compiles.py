@@ -12,9 +12,10 @@ import sys
 
 import pytest
 
-F, B, L, N = "*fp32", "*i1", "*i64", "i32"
+F, G, B, L, M, N = "*fp32", "*fp64", "*i1", "*i64", "*i32", "i32"
 ROWS = {"D": 300, "P": 4, "CHUNK": 256}
 NARROW = {"D": 4, "P": 256, "CHUNK": 4}
+WRITE = {"SUMS": 8, "EPS": 1e-5, "EVERYWHERE": False, "UNIT": True}
 # Module and name, the types of what comes before the constants, and these.
 KERNELS: list[tuple[str, str, list[str], dict]] = [
     ("rows", "_finite_rows", [F, B, N], ROWS),
@@ -25,6 +26,19 @@ KERNELS: list[tuple[str, str, list[str], dict]] = [
     ("levels", "_unsquash", [F, F, F, F, N, N, N], NARROW),
     ("tables", "_bit_table", [F, F, N], {"BITS": 8, "LEAST": 1e-14, "P": 4, "CHUNK": 256}),
     ("tables", "_bit_table", [F, F, N], {"BITS": 0, "LEAST": 0.0, "P": 1024, "CHUNK": 1}),
+    ("averages", "_ema_step", [F, F, F, B, G, G, L, F, N], ROWS | {"SHARE": 0.2, "WEIGHED": True}),
+    ("averages", "_ema_totals", [F, F, F, N, N], {"P": 1024}),
+    ("averages", "_ema_write", [F, F, F, F, B, B, F, N, N], ROWS | WRITE),
+    ("averages", "_ema_write", [F, F, F, F, B, B, F, N, N], NARROW | WRITE | {"EVERYWHERE": True, "UNIT": False}),
+    ("averages", "_ema_moved", [F, F, F, F, B, N], ROWS | {"WEIGHT": 1.0}),
+    ("places", "_fade_shares", [F, G, L, N], {"P": 256, "WINDOW": 8.0}),
+    ("places", "_assigned", [B, F, G, B, L, N, N], {"P": 32, "CHUNK": 128}),
+    ("places", "_overwrite", [F, B, F, N], ROWS),
+    ("draws", "_count", [B, L, L, M, M, M, N], {"BITS": 16, "P": 256}),
+    ("draws", "_begin", [M, M, M], {"BITS": 16, "SECTIONS": 64}),
+    ("draws", "_begin", [M, M, M], {"BITS": 10, "SECTIONS": 1}),
+    ("draws", "_sort_in", [B, M, M, M, M, N], {"BITS": 16, "P": 256}),
+    ("draws", "_rank", [M, M, M, M, M, G, L, N, N], {"BITS": 16, "SECTIONS": 64, "P": 256}),
     ("tables", "_bit_sums", [F, F, F, F, N], {"BITS": 8, "P": 4, "CHUNK": 256, "COLUMNS": 8}),
 ]
 

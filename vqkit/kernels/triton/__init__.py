@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +18,7 @@ def refuses(tensor: Tensor) -> str | None:
     """None, or why these kernels do not take ``tensor``. A CPU will do under TRITON_INTERPRET=1, for tests."""
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
-    if tensor.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+    if tensor.is_floating_point() and tensor.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         return f"it takes float32, bfloat16 and float16, not {tensor.dtype}"
     if tensor.device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1":
         return None
@@ -58,62 +61,36 @@ def residual_chain(x_ND: Tensor, codebooks_QKD: Tensor) -> Tensor:
     return run(x_ND, codebooks_QKD)
 
 
-def finite_rows(x_ND: Tensor) -> Tensor:
-    """As ``reference.finite_rows``."""
-    from vqkit.kernels.triton.rows import finite_rows as run
+def _of(module: str, op: str) -> Callable[..., Any]:
+    """An op of one of the modules here, imported when it first runs."""
 
-    return run(x_ND)
+    def run(*arguments: Any) -> Any:
+        return getattr(importlib.import_module(f"{__name__}.{module}"), op)(*arguments)
 
-
-def pull(x_HND: Tensor, codes_HKD: Tensor, indices_HN: Tensor, by: Tensor) -> Tensor:
-    """As ``reference.pull``."""
-    from vqkit.kernels.triton.rows import pull as run
-
-    return run(x_HND, codes_HKD, indices_HN, by)
+    return run
 
 
-def turned_back(g_ND: Tensor, x_ND: Tensor, q_ND: Tensor) -> Tensor:
-    """As ``reference.turned_back``."""
-    from vqkit.kernels.triton.rows import turned_back as run
-
-    return run(g_ND, x_ND, q_ND)
-
-
-def snap_levels(x_ND: Tensor, *grid_D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """As ``reference.snap_levels``."""
-    from vqkit.kernels.triton.levels import snap_levels as run
-
-    return run(x_ND, *grid_D)
-
-
-def unsquash(g_ND: Tensor, squashed_ND: Tensor, slope_D: Tensor) -> Tensor:
-    """As ``reference.unsquash``."""
-    from vqkit.kernels.triton.levels import unsquash as run
-
-    return run(g_ND, squashed_ND, slope_D)
-
-
-def bit_table(bits_Nk2: Tensor, least: float) -> Tensor:
-    """As ``reference.bit_table``."""
-    from vqkit.kernels.triton.tables import bit_table as run
-
-    return run(bits_Nk2, least)
-
-
-def bit_sums(table_NK: Tensor, slope_NK: Tensor) -> tuple[Tensor, Tensor]:
-    """As ``reference.bit_sums``."""
-    from vqkit.kernels.triton.tables import bit_sums as run
-
-    return run(table_NK, slope_NK)
-
+finite_rows, pull, turned_back = (_of("rows", op) for op in ("finite_rows", "pull", "turned_back"))
+snap_levels, unsquash = (_of("levels", op) for op in ("snap_levels", "unsquash"))
+bit_table, bit_sums = (_of("tables", op) for op in ("bit_table", "bit_sums"))
+draw = _of("draws", "draw")
+assigned, overwrite_, fade_shares_ = (_of("places", op) for op in ("assigned", "overwrite_", "fade_shares_"))
+ema_step_, ema_write_, ema_moved_ = (_of("averages", op) for op in ("ema_step_", "ema_write_", "ema_moved_"))
 
 __all__ = [
+    "assigned",
     "bit_sums",
     "bit_table",
     "code_sums",
+    "draw",
+    "ema_moved_",
+    "ema_step_",
+    "ema_write_",
+    "fade_shares_",
     "finite_rows",
     "nearest",
     "nearest_index",
+    "overwrite_",
     "pull",
     "refuses",
     "residual_chain",

@@ -63,7 +63,7 @@ def _snap_levels(
         rounded = tl.floor(squashed * reach[None, :] + half[None, :] + 0.5)
         level = tl.minimum(tl.maximum(rounded, 0.0), top[None, :])
         level = tl.where(rounded == rounded, level, rounded)  # NaN stays
-        value = tl.div_rn(level - middle[None, :], tl.broadcast_to(middle[None, :], (P, CHUNK)))
+        value = tl.div_rn(level - middle[None, :], middle[None, :])
         tl.store(values_ptr + place, value, inside)
         tl.store(squashed_ptr + place, squashed, inside)
         basis = tl.load(basis_ptr + d, d < D, 0)
