@@ -39,6 +39,9 @@ KERNELS: list[tuple[str, str, list[str], dict]] = [
     ("draws", "_begin", [M, M, M], {"BITS": 10, "SECTIONS": 1}),
     ("draws", "_sort_in", [B, M, M, M, M, N], {"BITS": 16, "P": 256}),
     ("draws", "_rank", [M, M, M, M, M, G, L, N, N], {"BITS": 16, "SECTIONS": 64, "P": 256}),
+    ("window", "_count", [L, L, N, N], {"P": 1024}),
+    ("window", "_write", [L, L, L, M, N, N], {"LENGTH": 65536, "P": 1024, "PARTS": 64}),
+    ("window", "_advance", [L, L, N], {"LENGTH": 65536, "PARTS": 64}),
     ("tables", "_bit_sums", [F, F, F, F, N], {"BITS": 8, "P": 4, "CHUNK": 256, "COLUMNS": 8}),
 ]
 

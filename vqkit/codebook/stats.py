@@ -96,11 +96,12 @@ def _padded(rows_HRD: Tensor, scores_HR: Tensor, slots: int) -> Candidates:
     return Candidates(torch.nn.functional.pad(rows_HRD, (0, 0, 0, missing)), scores)
 
 
-def row_positions(valid_HN: Tensor, before_H: Tensor) -> Tensor:
-    """The number of each row among the rows that count, ``before_H`` of which came before these, in earlier
-    micro-batches or on other ranks: its random numbers hang on it.
+def row_positions(valid_HN: Tensor, before_H: Tensor | None = None) -> Tensor:
+    """The number of each row among the rows that count, ``before_H`` of which (None: none) came before these, in
+    earlier micro-batches or on other ranks: its random numbers hang on it.
     """
-    return valid_HN.cumsum(1) - 1 + before_H[:, None]
+    order_HN = valid_HN.cumsum(1) - 1
+    return order_HN if before_H is None else order_HN + before_H[:, None]
 
 
 def random_rows(

@@ -162,6 +162,11 @@ def ema_moved_(
     _direct("ema_moved_", vectors_HKD)(vectors_HKD, *averages[:3], where_HK, weight)
 
 
+def record_(ring: Tensor, cursor: Tensor, indices_HN: Tensor) -> None:
+    """Write indices into a ring of the last ones; ``reference.record_``."""
+    _direct("record_", indices_HN)(ring, cursor, indices_HN)
+
+
 # --- custom ops -----------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from vqkit.kernels.reference.places import assigned, fade_shares_, overwrite_
 from vqkit.kernels.reference.residual_chain import residual_chain
 from vqkit.kernels.reference.rows import finite_rows, pull, turned_back
 from vqkit.kernels.reference.tables import bit_sums, bit_table
+from vqkit.kernels.reference.window import record_
 
 __all__ = [
     "assigned",
@@ -25,6 +26,7 @@ __all__ = [
     "nearest_index",
     "overwrite_",
     "pull",
+    "record_",
     "residual_chain",
     "snap_levels",
     "turned_back",

@@ -74,6 +74,7 @@ finite_rows, pull, turned_back = (_of("rows", op) for op in ("finite_rows", "pul
 snap_levels, unsquash = (_of("levels", op) for op in ("snap_levels", "unsquash"))
 bit_table, bit_sums = (_of("tables", op) for op in ("bit_table", "bit_sums"))
 draw = _of("draws", "draw")
+record_ = _of("window", "record_")
 assigned, overwrite_, fade_shares_ = (_of("places", op) for op in ("assigned", "overwrite_", "fade_shares_"))
 ema_step_, ema_write_, ema_moved_ = (_of("averages", op) for op in ("ema_step_", "ema_write_", "ema_moved_"))
 
@@ -92,6 +93,7 @@ __all__ = [
     "nearest_index",
     "overwrite_",
     "pull",
+    "record_",
     "refuses",
     "residual_chain",
     "snap_levels",
