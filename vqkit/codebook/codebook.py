@@ -317,8 +317,11 @@ class Codebook(ShardedVectors, Float32State):
     @torch.no_grad()
     def write_(self, where: Tensor, vectors: Tensor) -> None:
         """Write vectors (H, K, D) where (H, K) is true and the code is not frozen."""
-        moves = (where & ~self.frozen)[..., None]
-        self.store_(torch.where(moves, vectors.to(self.vectors.dtype), whole(self.vectors)))
+        moves = where > self.frozen  # of two flags, the one and not the other in one pass
+        if self.update.by_gradient:  # the vectors may be sharded
+            self.store_(torch.where(moves[..., None], vectors.to(self.vectors.dtype), whole(self.vectors)))
+        else:
+            ops.overwrite_(self.vectors, moves, vectors)
 
     @torch.no_grad()
     def place_(self, where: Tensor, codes: Tensor, weight: float | None = None) -> None:
@@ -328,7 +331,7 @@ class Codebook(ShardedVectors, Float32State):
         """
         vectors = self.affine.inverse(codes) if self.affine is not None else codes
         self.write_(where, unit(vectors) if self.unit_codes else vectors)
-        self.update.moved_(self, where & ~self.frozen, weight)
+        self.update.moved_(self, where > self.frozen, weight)
 
     @torch.no_grad()
     def freeze_(self, codes: Tensor | None = None, frozen: bool = True) -> None:

@@ -61,14 +61,14 @@ class Lesson:
 
     def alone_(self) -> None:
         """Learn from this rank alone, when all micro-batches are there."""
-        self._look_for_candidates(self._earlier())
+        self._look_for_candidates(None if self.before is None else self._earlier())
         self._step_()
 
     def _earlier(self) -> Tensor:
         """How many rows counted in the micro-batches before: (H,)."""
         return self.stats.rows - self.counted
 
-    def _look_for_candidates(self, before_H: Tensor) -> None:
+    def _look_for_candidates(self, before_H: Tensor | None) -> None:
         """Among these rows and those of the micro-batches before; the rows are then no longer needed."""
         if self.book.revive is not None:
             positions = row_positions(self.indices >= 0, before_H)

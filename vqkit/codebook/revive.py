@@ -17,6 +17,7 @@ from vqkit.codebook.stats import NONE, BatchStats, Candidates, random_rows
 from vqkit.errors import ArgumentError
 from vqkit.functional.hashing import hashed_normal
 from vqkit.functional.row_anchors import closest_rows, drawn_rows
+from vqkit.kernels import ops
 from vqkit.shapes import check_choice, check_int, check_number
 
 if TYPE_CHECKING:
@@ -56,16 +57,16 @@ def replace_(book: Codebook, dead: Tensor, urgency: Tensor, candidates: Candidat
 
     Codes beyond the number of candidates stay dead until the next step: two codes on one row would be one code.
     """
-    dead = dead & ~book.frozen
-    first = torch.where(dead, urgency.double(), -torch.inf).argsort(dim=1, descending=True, stable=True)
-    place = torch.arange(first.shape[1], device=first.device).expand_as(first)
-    turn = torch.empty_like(first).scatter_(1, first, place)  # the inverse permutation: each code's place in the queue
-    slots = candidates.scores.shape[1]
-    slot = turn.clamp(max=slots - 1)
-    placed = dead & (turn < slots) & (candidates.scores.gather(1, slot) > NONE)
+    # Of two flags a > b is a and not b, in one pass.
+    placed, slot = ops.assigned(dead > book.frozen, urgency, candidates.scores)
     rows = candidates.rows.gather(1, slot[..., None].expand(-1, -1, book.dim))
     book.place_(placed, rows, weight)
     return placed
+
+
+def _if_due(dead: Tensor, book: Codebook, every: int) -> Tensor:
+    """The dead codes (H, K) of each so many steps, else none."""
+    return dead if every == 1 else dead & (book.clock % every == 0)
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class ReplaceStale(_FromRandomRows):
     def step_(self, book: Codebook, stats: BatchStats) -> None:
         rate = (1 - self.decay) * (stats.rows > 0)[:, None].float()
         book.revive_counts.lerp_(stats.counts.float(), rate)
-        dead = (book.revive_counts < self.threshold) & (book.clock % self.every == 0)
+        dead = _if_due(book.revive_counts < self.threshold, book, self.every)
         placed = replace_(book, dead, -book.revive_counts, _candidates(stats), self.threshold)
         book.revive_counts.masked_fill_(placed, self.threshold)
 
@@ -133,11 +134,8 @@ class ReplaceRare:
         return random_rows(rows, indices >= 0, positions, book.clock, book.size, split)
 
     def step_(self, book: Codebook, stats: BatchStats) -> None:
-        rows = stats.rows[:, None].double()
-        even = stats.counts * book.size / rows.clamp(min=1)
-        keep = torch.exp(-rows / (self.window * book.size))
-        book.revive_shares.copy_(book.revive_shares * keep + even * (1 - keep))
-        dead = (book.revive_shares < self.share) & (book.clock % self.every == 0)
+        ops.fade_shares_(book.revive_shares, stats.counts, stats.rows, self.window)
+        dead = _if_due(book.revive_shares < self.share, book, self.every)
         placed = replace_(book, dead, -book.revive_shares, _candidates(stats), 1.0)
         book.revive_shares.masked_fill_(placed, 1.0)
 
@@ -211,7 +209,7 @@ class OnlineClustering:
         alpha = torch.exp(-10 * book.revive_shares * book.size / (1 - self.decay) - 1e-3)[..., None]
         found = _candidates(stats)
         moved = torch.lerp(book.codes().detach(), found.rows.to(book.vectors.dtype), alpha)
-        book.place_((found.scores > NONE) & ~book.frozen, moved, None)
+        book.place_(found.scores > NONE, moved, None)
 
 
 def _candidates(stats: BatchStats) -> Candidates:

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from vqkit import distributed
-from vqkit.functional.hashing import hashed_uniform
+from vqkit.kernels import ops
+from vqkit.kernels.ops import plain
+from vqkit.kernels.reference.draws import NONE
 
-NONE = -torch.inf  # the score of a candidate slot that holds no row
+__all__ = ["NONE", "BatchStats", "Candidates", "best_rows", "random_rows", "row_positions"]
 
 
 @dataclass(frozen=True)
@@ -74,26 +76,32 @@ class BatchStats:
         return BatchStats(counts, sums, rows, moments[0] if moments else None)
 
 
-def best_rows(
-    rows_HND: Tensor, scores_HN: Tensor, slots: int, change: Callable[[Tensor, Tensor], Tensor] | None = None
-) -> Candidates:
-    """The ``slots`` rows of highest score, best first, padded with empty slots when there are fewer.
-
-    change: what becomes of the rows picked (H, R, D), given their numbers (H, R) too.
-    """
+def best_rows(rows_HND: Tensor, scores_HN: Tensor, slots: int) -> Candidates:
+    """The ``slots`` rows of highest score, best first, padded with empty slots when there are fewer."""
     top = scores_HN.topk(min(slots, scores_HN.shape[1]), dim=1)
-    picked = rows_HND.gather(1, top.indices[..., None].expand(-1, -1, rows_HND.shape[-1]))
-    picked = picked if change is None else change(picked, top.indices)
-    missing = slots - picked.shape[1]
-    scores = torch.nn.functional.pad(top.values, (0, missing), value=NONE)
-    return Candidates(torch.nn.functional.pad(picked, (0, 0, 0, missing)), scores)
+    return _padded(_picked(rows_HND, top.indices), top.values, slots)
 
 
-def row_positions(valid_HN: Tensor, before_H: Tensor) -> Tensor:
-    """The number of each row among the rows that count, ``before_H`` of which came before these, in earlier
-    micro-batches or on other ranks: its random numbers hang on it.
+def _picked(rows_HND: Tensor, numbers_HR: Tensor) -> Tensor:
+    """Rows (H, R, D) by their numbers."""
+    return rows_HND.gather(1, numbers_HR[..., None].expand(-1, -1, rows_HND.shape[-1]))
+
+
+def _padded(rows_HRD: Tensor, scores_HR: Tensor, slots: int) -> Candidates:
+    """Candidates with empty slots behind them, up to so many."""
+    missing = slots - rows_HRD.shape[1]
+    if plain(rows_HRD) and not missing:  # traced, where the number of rows may be open, nothing is asked
+        return Candidates(rows_HRD, scores_HR)
+    scores = torch.nn.functional.pad(scores_HR, (0, missing), value=NONE)
+    return Candidates(torch.nn.functional.pad(rows_HRD, (0, 0, 0, missing)), scores)
+
+
+def row_positions(valid_HN: Tensor, before_H: Tensor | None = None) -> Tensor:
+    """The number of each row among the rows that count, ``before_H`` of which (None: none) came before these, in
+    earlier micro-batches or on other ranks: its random numbers hang on it.
     """
-    return valid_HN.cumsum(1) - 1 + before_H[:, None]
+    order_HN = valid_HN.cumsum(1) - 1
+    return order_HN if before_H is None else order_HN + before_H[:, None]
 
 
 def random_rows(
@@ -104,8 +112,10 @@ def random_rows(
     slots: int,
     change: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Candidates:
-    """``slots`` different rows drawn at random, the same ones however the batch was cut up; ``change``: of
-    ``best_rows``.
+    """``slots`` different rows drawn at random, the same ones however the batch was cut up.
+
+    change: what becomes of the rows drawn (H, R, D), given their numbers (H, R) too.
     """
-    scores = torch.where(valid_HN, hashed_uniform(seed, positions_HN), NONE)
-    return best_rows(rows_HND, scores, slots, change)
+    scores, numbers = ops.draw(valid_HN, positions_HN, seed, slots)
+    picked = _picked(rows_HND, numbers)
+    return _padded(picked if change is None else change(picked, numbers), scores, slots)

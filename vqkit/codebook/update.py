@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vqkit.errors import bad_type, bad_value
-from vqkit.kernels.reference.unit import unit
+from vqkit.kernels import ops
 from vqkit.shapes import check_flag, check_number
 
 if TYPE_CHECKING:
@@ -101,35 +101,25 @@ class EMA:
         }
 
     def step_(self, book: Codebook, stats: BatchStats, weight: Weight) -> None:
-        largest = torch.finfo(torch.float32).max
-        counts, sums = stats.counts.float(), stats.sums.clamp(-largest, largest).float()
-        rate = (1 - self.decay) * _factor(weight(sums, counts) if callable(weight) else weight, counts)
-        # A step without a single row teaches nothing, not even that codes went unused.
-        rate = torch.where((stats.rows > 0)[:, None], rate, 0).clamp(max=1)
-        book.ema_counts.lerp_(counts, rate)
-        book.ema_sums.lerp_(sums, rate[..., None])
-        book.ema_start.mul_(1 - rate)
-        book.ema_hit.logical_or_(counts > 0)
+        if callable(weight):
+            largest = torch.finfo(torch.float32).max
+            weight = weight(stats.sums.clamp(-largest, largest).float(), stats.counts.float())
+        factor = None if weight is None else _factor(weight, stats.counts)
+        ops.ema_step_(_averages(book), stats.counts, stats.sums, stats.rows, self.decay, factor)
         if not self.manual:
             self.write_(book)
 
     def write_(self, book: Codebook) -> None:
         """Write the averages of every code hit since the last writing into the vectors."""
-        learned = (1 - book.ema_start).clamp(min=torch.finfo(torch.float32).tiny)
-        n, m = book.ema_counts / learned, book.ema_sums / learned[..., None]
-        total, K = n.sum(1, keepdim=True), n.shape[1]
-        smoothed = (n + self.eps) / (total + K * self.eps) * total
-        averages = m / torch.where(smoothed > 0, smoothed, 1)[..., None]
-        if book.unit_codes:
-            averages = unit(averages)
-        where = book.ema_hit if self.hold_idle else torch.ones_like(book.ema_hit)
-        book.write_(where & averages.isfinite().all(-1), averages)
-        book.ema_hit.zero_()
+        how = {"everywhere": not self.hold_idle, "unit_codes": book.unit_codes}
+        ops.ema_write_(book.vectors, _averages(book), book.frozen, self.eps, **how)
 
     def moved_(self, book: Codebook, where: Tensor, weight: float | None) -> None:
-        n = book.ema_counts if weight is None else weight * (1 - book.ema_start)
-        book.ema_counts.copy_(torch.where(where, n, book.ema_counts))
-        book.ema_sums.copy_(torch.where(where[..., None], book.vectors * book.ema_counts[..., None], book.ema_sums))
+        ops.ema_moved_(book.vectors, _averages(book), where, weight)
+
+
+def _averages(book: Codebook) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return book.ema_counts, book.ema_sums, book.ema_start, book.ema_hit
 
 
 def check_weight(weight: Weight, shape: Sequence[int]) -> None:
@@ -143,10 +133,8 @@ def check_weight(weight: Weight, shape: Sequence[int]) -> None:
         raise bad_value("ema_update_weight", f"a shape that broadcasts to {tuple(shape)}", tuple(got))
 
 
-def _factor(weight: float | Tensor | None, counts: Tensor) -> Tensor:
-    """A step's weight as a tensor that broadcasts to (H, K); one that is not finite weighs nothing."""
-    if weight is None:
-        return torch.ones_like(counts[:1, :1])
+def _factor(weight: float | Tensor, counts: Tensor) -> Tensor:
+    """A step's weight as a tensor (H, K); one that is not finite weighs nothing."""
     check_weight(weight, counts.shape)
     factor = torch.as_tensor(weight, dtype=torch.float32, device=counts.device)
     return torch.where(factor.isfinite(), factor, 0).clamp(min=0).expand(counts.shape)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from vqkit import distributed
 from vqkit.functional.counted import all_known, at_hand
 from vqkit.functional.usage import count_codes, perplexity
+from vqkit.kernels import ops
 from vqkit.shapes import check_int
 
 
@@ -40,12 +41,7 @@ class UsageWindow(nn.Module):
         if all_known(counted) and (len(self.cursor) == 1 or all_known(self.cursor == self.cursor[:1])):
             self._append_all_(indices)
             return
-        order = counted.cumsum(1) - 1
-        total = counted.sum(1, keepdim=True)
-        kept = counted & (order >= total - self.length)
-        slot = torch.where(kept, (self.cursor + order) % self.length, self.length)
-        self.ring.scatter_(1, slot, indices.to(self.ring.dtype))
-        self.cursor.copy_((self.cursor + total) % self.length)
+        ops.record_(self.ring, self.cursor, indices)
 
     def _append_all_(self, indices: Tensor) -> None:
         """``append_`` of indices that all count, in heads that are equally far."""

@@ -44,6 +44,7 @@ class Backend:
 OPS = (
     *("nearest", "nearest_index", "code_sums", "residual_chain"),
     *("finite_rows", "pull", "turned_back", "snap_levels", "unsquash", "bit_table", "bit_sums"),
+    *("draw", "assigned", "overwrite_", "fade_shares_", "ema_step_", "ema_write_", "ema_moved_", "record_"),
 )
 
 

@@ -112,6 +112,66 @@ def bit_sums(table_NK: Tensor, slope_NK: Tensor) -> tuple[Tensor, Tensor]:
     return _unless_differentiated("bit_sums", table_NK, slope_NK)(table_NK, slope_NK)
 
 
+# --- what a codebook's step does, in place --------------------------------------------------------------------------
+
+
+def draw(valid_HN: Tensor, positions_HN: Tensor, seed: Tensor, slots: int) -> tuple[Tensor, Tensor]:
+    """Rows drawn at random, best first: scores (H, R) float64, −inf where there is none, and numbers (H, R) int64."""
+    return _direct("draw", valid_HN)(valid_HN, positions_HN, seed, slots)
+
+
+def assigned(dead_HK: Tensor, urgency_HK: Tensor, scores_HR: Tensor) -> tuple[Tensor, Tensor]:
+    """A slot of its own for every dead code: which get one (H, K) bool, and which (H, K) int64."""
+    return _direct("assigned", dead_HK)(dead_HK, urgency_HK, scores_HR)
+
+
+def overwrite_(vectors_HKD: Tensor, where_HK: Tensor, rows_HKD: Tensor) -> None:
+    """Write rows where ``where`` is true."""
+    _direct("overwrite_", vectors_HKD)(vectors_HKD, where_HK, rows_HKD)
+
+
+def fade_shares_(shares_HK: Tensor, counts_HK: Tensor, rows_H: Tensor, window: float) -> None:
+    """Move shares towards those of a step; ``reference.fade_shares_``."""
+    _direct("fade_shares_", shares_HK)(shares_HK, counts_HK, rows_H, window)
+
+
+def ema_step_(
+    averages: tuple[Tensor, Tensor, Tensor, Tensor],
+    counts_HK: Tensor,
+    sums_HKD: Tensor,
+    rows_H: Tensor,
+    decay: float,
+    factor: Tensor | None = None,
+) -> None:
+    """Move the averages n, m, start and hit by a step; ``reference.ema_step_``."""
+    _direct("ema_step_", averages[0])(*averages, counts_HK, sums_HKD, rows_H, decay, factor)
+
+
+def ema_write_(
+    vectors_HKD: Tensor,
+    averages: tuple[Tensor, Tensor, Tensor, Tensor],
+    frozen_HK: Tensor,
+    eps: float,
+    *,
+    everywhere: bool,
+    unit_codes: bool,
+) -> None:
+    """Write the averages into the codes; ``reference.ema_write_``."""
+    _direct("ema_write_", vectors_HKD)(vectors_HKD, *averages, frozen_HK, eps, everywhere, unit_codes)
+
+
+def ema_moved_(
+    vectors_HKD: Tensor, averages: tuple[Tensor, Tensor, Tensor, Tensor], where_HK: Tensor, weight: float | None
+) -> None:
+    """Make the averages of codes that were put elsewhere agree; ``reference.ema_moved_``."""
+    _direct("ema_moved_", vectors_HKD)(vectors_HKD, *averages[:3], where_HK, weight)
+
+
+def record_(ring: Tensor, cursor: Tensor, indices_HN: Tensor) -> None:
+    """Write indices into a ring of the last ones; ``reference.record_``."""
+    _direct("record_", indices_HN)(ring, cursor, indices_HN)
+
+
 # --- custom ops -----------------------------------------------------------------------------------------------------
 
 

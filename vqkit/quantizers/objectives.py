@@ -234,9 +234,11 @@ def total_loss(
         ]
         terms["cross_entropy"] = torch.stack(scores).mean()
         return terms["cross_entropy"], LossBreakdown(**terms)
-    loss = zero
+    loss: Tensor | None = None
     for objective in objectives:
         value = objective(step)
-        terms[objective.term] = terms[objective.term] + value
-        loss = loss + weighted(objective.weight, value)
-    return loss, LossBreakdown(**terms)
+        known = terms[objective.term]
+        terms[objective.term] = value if known is zero else known + value
+        part = weighted(objective.weight, value)
+        loss = part if loss is None else loss + part
+    return zero if loss is None else loss, LossBreakdown(**terms)

@@ -23,7 +23,14 @@ from vqkit.layout import Layout, rows_that_count, to_rows
 from vqkit.quantizers.base import Quantizer, Step
 from vqkit.quantizers.candidates import Entered, Made, candidates, check_topk
 from vqkit.quantizers.config import registered
-from vqkit.quantizers.estimators import Estimator, GumbelStraightThrough, IndexBackpropagation, estimate
+from vqkit.quantizers.estimators import (
+    Estimator,
+    GumbelStraightThrough,
+    IndexBackpropagation,
+    Rotation,
+    StraightThrough,
+    estimate,
+)
 from vqkit.quantizers.flat import FlatOptions, channel_of, resolve
 from vqkit.quantizers.heads import Heads
 from vqkit.quantizers.objectives import Assignment, Objective, total_loss, with_codebook_fit
@@ -252,7 +259,8 @@ class VectorQuantize(Quantizer):
             )
             quantized, found, error, breakdown = self._left(made, entered), made.indices, made.loss, made.breakdown
         kept = 0 if self.zero_masked else self._passed(x, layout, mask, lens)
-        quantized = zero_unless(entered.valid, quantized, kept)
+        if topk is not None or not self.zero_masked or not self._leaves_zero():
+            quantized = zero_unless(entered.valid, quantized, kept)
         quantized = layout.restore(quantized).to(x.dtype)
         indices = layout.arrange(found if self.index_axis else found[..., 0])
         if topk is not None:
@@ -394,6 +402,10 @@ class VectorQuantize(Quantizer):
         y_HND = self.estimate(entered.x, made.q) if made.soft is None else made.soft
         y_HND = functional.synchronous(y_HND, made.q, self.nu) if self.nu and self.training else y_HND
         return self.slices.leave(y_HND)
+
+    def _leaves_zero(self) -> bool:
+        """Whether a row that does not count, whose code is zero, leaves as that code."""
+        return not self.slices.projects and isinstance(self.estimator, (StraightThrough, Rotation))
 
     def _select(
         self, x_HND: Tensor, valid_HN: Tensor, codes: Tensor, temperature: float

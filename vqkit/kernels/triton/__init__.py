@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +20,7 @@ def refuses(tensor: Tensor) -> str | None:
     """None, or why these kernels do not take ``tensor``. A CPU will do under TRITON_INTERPRET=1, for tests."""
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
-    if tensor.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+    if tensor.is_floating_point() and tensor.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         return f"it takes float32, bfloat16 and float16, not {tensor.dtype}"
     if tensor.device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1":
         return None
@@ -60,4 +63,42 @@ def residual_chain(x_ND: Tensor, codebooks_QKD: Tensor) -> Tensor:
     return run(x_ND, codebooks_QKD)
 
 
-__all__ = ["code_sums", "nearest", "nearest_index", "refuses", "residual_chain"]
+def _of(module: str, op: str) -> Callable[..., Any]:
+    """An op of one of the modules here, imported when it first runs."""
+
+    def run(*arguments: Any) -> Any:
+        return getattr(importlib.import_module(f"{__name__}.{module}"), op)(*arguments)
+
+    return run
+
+
+finite_rows, pull, turned_back = (_of("rows", op) for op in ("finite_rows", "pull", "turned_back"))
+snap_levels, unsquash = (_of("levels", op) for op in ("snap_levels", "unsquash"))
+bit_table, bit_sums = (_of("tables", op) for op in ("bit_table", "bit_sums"))
+draw = _of("draws", "draw")
+record_ = _of("window", "record_")
+assigned, overwrite_, fade_shares_ = (_of("places", op) for op in ("assigned", "overwrite_", "fade_shares_"))
+ema_step_, ema_write_, ema_moved_ = (_of("averages", op) for op in ("ema_step_", "ema_write_", "ema_moved_"))
+
+__all__ = [
+    "assigned",
+    "bit_sums",
+    "bit_table",
+    "code_sums",
+    "draw",
+    "ema_moved_",
+    "ema_step_",
+    "ema_write_",
+    "fade_shares_",
+    "finite_rows",
+    "nearest",
+    "nearest_index",
+    "overwrite_",
+    "pull",
+    "record_",
+    "refuses",
+    "residual_chain",
+    "snap_levels",
+    "turned_back",
+    "unsquash",
+]
