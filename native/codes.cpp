@@ -17,6 +17,14 @@ void over_chunks(long K, int threads, const Work& work) {
   });
 }
 
+// The largest of either, one by one.
+void raise(Entered* most, const Entered& e) {
+  most->before = std::max(most->before, e.before);
+  most->after = std::max(most->after, e.after);
+  most->lost = std::max(most->lost, e.lost);
+  most->low = std::max(most->low, e.low);
+}
+
 }  // namespace
 
 double inverse_length(const float* v, long n, const Isa& isa) {
@@ -80,7 +88,7 @@ void Codes::fill_panels(const Isa& isa, int threads) {
   bias = aligned<float>(panels * isa.width);
   std::fill_n(bias.get(), panels * isa.width, -INFINITY);
   const long chunks = (K + CHUNK - 1) / CHUNK;
-  std::vector<double> reaches(chunks), halves(chunks), losses(chunks), lows(chunks);
+  std::vector<Entered> most(chunks);
   std::fill(screen.get() + K / isa.width * panel_bytes(isa), screen.get() + panels * panel_bytes(isa), 0);
   over_chunks(K, threads, [&](long chunk, long from, long to) {
     std::vector<float> unit(D), entered(padded), origin(D);
@@ -92,15 +100,14 @@ void Codes::fill_panels(const Isa& isa, int threads) {
                             : isa.enter(unit.data(), origin.data(), scale, D, padded, entered.data());
       isa.pack(entered.data(), padded, k % isa.width, screen.get() + k / isa.width * panel_bytes(isa));
       bias[k] = metric == EUCLIDEAN ? -e.before / 2 : 0.0f;
-      const double before = length_from(e.before, D);
-      reaches[chunk] = std::max(reaches[chunk], before * (1 + 4 * UNIT));
-      halves[chunk] = std::max(halves[chunk], length_from(e.after, padded));
-      lows[chunk] = std::max(lows[chunk], length_from(e.low, D));
-      losses[chunk] = std::max(losses[chunk], length_from(e.lost, D) + before * 4 * UNIT + (metric == COSINE ? 0x1p-50 : 0));
+      raise(&most[chunk], e);
     }
   });
-  reach = *std::max_element(reaches.begin(), reaches.end());
-  half_reach = *std::max_element(halves.begin(), halves.end());
-  low = *std::max_element(lows.begin(), lows.end());
-  lost = *std::max_element(losses.begin(), losses.end());
+  Entered all = {};
+  for (const Entered& m : most) raise(&all, m);
+  const double before = length_from(all.before, D);
+  reach = before * (1 + 4 * UNIT);
+  half_reach = length_from(all.after, padded);
+  low = length_from(all.low, D);
+  lost = length_from(all.lost, D) + before * 4 * UNIT + (metric == COSINE ? 0x1p-50 : 0);
 }

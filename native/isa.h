@@ -18,12 +18,24 @@ struct EnteredRows {
   bool finite[MAX_ROWS];
 };
 
+// A panel of rows against panels of codes. A score is bias[code] + x·e.
+struct Scored {
+  const void* rows;
+  long padded;
+  const void* panels;
+  const float* bias;
+  long n_panels, first_code;
+  float* scores;  // [code * rows + row], without the bias where ``product`` cannot begin with it; null: not kept
+  float* tops;    // [panel * rows + row], the highest of a panel of codes
+};
+
 struct Isa {
   const char* name;
   int rows;   // rows in a panel
   int width;  // codes in a panel
   int pad;    // vectors are filled up with zeros to a multiple of so many numbers
   int half;   // 1: entered vectors are bfloat16, else float32
+  int narrow;  // up to so many numbers a vector no scores are kept: the few that matter are computed again
   // (v − centre)·scale into ``out``, filled up with zeros to ``padded`` numbers.
   Entered (*enter)(const float* v, const float* centre, float scale, long n, long padded, void* out);
   // One entered vector into its column of a panel of codes.
@@ -31,13 +43,9 @@ struct Isa {
   // ``count`` rows x (count, n), at most ``rows``, likewise into a panel of rows.
   void (*enter_rows)(const float* x, long count, const float* centre, float scale, long n, long padded, void* out,
                      EnteredRows* entered);
-  // Scores of a panel of rows and n_panels panels of codes into scores[code * rows + row], and their highest of each
-  // panel of codes into tops[panel * rows + row]. A score is bias[code] + x·e; ``select`` adds the bias where
-  // ``product`` has not.
-  void (*product)(const void* rows, long padded, const void* panels, const float* bias, long n_panels, float* scores,
-                  float* tops);
-  void (*select)(const float* scores, const float* tops, const float* bias, long n_panels, long first_code,
-                 Screened* screened);
+  // The scores and tops; and highest[row] where one of them is higher.
+  void (*product)(const Scored& scored, float* highest);
+  void (*select)(const Scored& scored, Screened* screened);
   // |x·scale_x − e·scale_e|² in float64, in an order that never changes.
   double (*distance)(const float* x, double scale_x, const float* e, double scale_e, long n);
   double (*dot)(const float* a, const float* b, long n);

@@ -25,8 +25,12 @@ void pack(const void* entered, long padded, long column, void* panel) {
     __builtin_memcpy((char*)panel + d * WIDTH * 2 + column * 64, (const char*)entered + d * 2, 64);
 }
 
+static inline unsigned long long column_at_least(const Scored& scored, long panel, int r, float t, float* out) {
+  return kept_at_least(scored.scores + panel * WIDTH * ROWS + r, scored.bias + panel * WIDTH, t, out);
+}
+
 // The highest scores of each row among the codes of a panel.
-static inline void highest(const float* scores, const float* bias, float* tops) {
+static inline void find_tops(const float* scores, const float* bias, float* tops) {
   const auto score = [&](int j, int v) { return load(scores + j * ROWS + v * LANES) + bias[j]; };
   Vec even[VECTORS], odd[VECTORS];
   for (int v = 0; v < VECTORS; ++v) {
@@ -43,9 +47,9 @@ static inline void highest(const float* scores, const float* bias, float* tops) 
 
 // Two tiles of codes (4, 5) against two of rows (6, 7), with four tiles of sums (0 to 3), which cannot begin with a
 // bias: a tile's rows are codes. Sums of one panel are stored between the first products of the next, as either waits
-// for the other where they come one after another.
-void product(const void* rows, long padded, const void* panels, const float* bias, long n_panels, float* scores,
-             float* tops) {
+// for the other where they come one after another. Not inlined: with more to keep in registers it gets slower.
+__attribute__((noinline)) void multiply(const void* rows, long padded, const void* panels, const float* bias,
+                                        long n_panels, float* scores, float* tops) {
   const char *x = (const char*)rows, *lower = x + padded * LANES * 2, *codes = (const char*)panels;
   constexpr int TILE = 1024, HALF = 16 * ROWS;
   for (long p = 0; p <= n_panels; ++p, codes += padded * WIDTH * 2) {
@@ -84,9 +88,20 @@ void product(const void* rows, long padded, const void* panels, const float* bia
         _tile_dpbf16ps(3, 5, 7);
       }
     }
-    if (p > 0) highest(done, bias + (p - 1) * WIDTH, tops + (p - 1) * ROWS);
+    if (p > 0) find_tops(done, bias + (p - 1) * WIDTH, tops + (p - 1) * ROWS);
   }
 }
+
+void product(const Scored& s, float* highest) {
+  multiply(s.rows, s.padded, s.panels, s.bias, s.n_panels, s.scores, s.tops);
+  for (int v = 0; v < VECTORS; ++v) {
+    Vec best = load(highest + v * LANES);
+    for (long p = 0; p < s.n_panels; ++p) best = max_of(load(s.tops + (p * VECTORS + v) * LANES), best);
+    store(highest + v * LANES, best);
+  }
+}
+
+void select(const Scored& scored, Screened* screened) { select_from<true>(scored, screened); }
 
 Entered enter_code(const float* v, const float* centre, float scale, long n, long padded, void* out) {
   return (fits_in_parts(n, padded) ? enter_parts : enter<true>)(v, centre, scale, n, padded, out);
@@ -97,7 +112,7 @@ void enter_panel(const float* x, long count, const float* centre, float scale, l
   (fits_in_parts(n, padded) ? enter_rows_parts : enter_rows<true>)(x, count, centre, scale, n, padded, out, entered);
 }
 
-const Isa ISA = {"amx", ROWS, WIDTH, 32, 1, enter_code, pack, enter_panel, product, select, distance, dot, add,
+const Isa ISA = {"amx", ROWS, WIDTH, 32, 1, 0, enter_code, pack, enter_panel, product, select, distance, dot, add,
                  finite, scaled_difference, turned_back, grow_table, bit_sums, open_tiles, close_tiles};
 }  // namespace amx
 const Isa* const ISA_AMX = &amx::ISA;

@@ -14,7 +14,7 @@ static inline Vec max_of(Vec a, Vec b) { return _mm256_max_ps(a, b); }
 static inline unsigned long long at_least(Vec a, Vec t) {
   return (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(a, t, _CMP_GE_OQ));
 }
-const Isa ISA = {"avx2", ROWS, WIDTH, STEP, 0, enter<false>, pack, enter_rows<false>, product, select, distance, dot,
+const Isa ISA = {"avx2", ROWS, WIDTH, STEP, 0, 32, enter<false>, pack, enter_rows<false>, product, select, distance, dot,
                  add, finite, scaled_difference, turned_back, grow_table, bit_sums, open, close};
 }  // namespace avx2
 const Isa* const ISA_AVX2 = &avx2::ISA;

@@ -9,7 +9,7 @@ constexpr bool BIASED = true;
 #include "kernel_avx512.h"
 #include "kernel_lanes.h"
 static inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b); }
-const Isa ISA = {"avx512bf16", ROWS, WIDTH, STEP, 1, enter<true>, pack, enter_rows<true>, product, select, distance,
+const Isa ISA = {"avx512bf16", ROWS, WIDTH, STEP, 1, 32, enter<true>, pack, enter_rows<true>, product, select, distance,
                  dot, add, finite, scaled_difference, turned_back, grow_table, bit_sums, open, close};
 }  // namespace avx512bf16
 const Isa* const ISA_AVX512BF16 = &avx512bf16::ISA;

@@ -14,7 +14,7 @@ static inline unsigned long long at_least(Vec a, Vec t) {
   for (int i = 0; i < LANES; ++i) lanes |= (unsigned long long)(a[i] >= t[i]) << i;
   return lanes;
 }
-const Isa ISA = {"portable", ROWS, WIDTH, STEP, 0, enter<false>, pack, enter_rows<false>, product, select, distance,
+const Isa ISA = {"portable", ROWS, WIDTH, STEP, 0, 32, enter<false>, pack, enter_rows<false>, product, select, distance,
                  dot, add, finite, scaled_difference, turned_back, grow_table, bit_sums, open, close};
 }  // namespace portable
 const Isa* const ISA_PORTABLE = &portable::ISA;

@@ -18,7 +18,7 @@ static inline Vec broadcast(float value) { return value - Vec{}; }
 static inline unsigned long long at_least(Vec a, Vec t);
 static inline Vec max_of(Vec a, Vec b);
 static inline void transposed(const float* x, long stride, long rows, long columns, Vec* out);
-static inline unsigned long long column_at_least(const float* scores, const float* bias, float t, float* out);
+static inline unsigned long long column_at_least(const Scored& scored, long panel, int r, float t, float* out);
 
 constexpr int VECTORS = ROWS / LANES;  // of a panel of rows
 
@@ -168,38 +168,47 @@ void enter_rows(const float* x, long count, const float* centre, float scale, lo
 }
 
 // The codes of a panel that may be among the nearest of one row.
-static inline void take_column(const float* scores, const float* bias, long first_code, Screened* screened, int r) {
-  float column[WIDTH];
-  unsigned long long kept = column_at_least(scores + r, bias, screened->threshold[r], column);
+static inline void take_column(const Scored& scored, long panel, Screened* screened, int r) {
+  float column[WIDTH > LANES ? WIDTH : LANES];
+  unsigned long long kept = column_at_least(scored, panel, r, screened->threshold[r], column);
   for (; kept; kept &= kept - 1) {
     const int j = __builtin_ctzll(kept);
     if (screened->topk == 1 || column[j] >= screened->threshold[r])
-      take_score(screened, r, column[j], first_code + j);
+      take_score(screened, r, column[j], scored.first_code + panel * WIDTH + j);
   }
 }
 
-void select(const float* scores, const float* tops, const float* bias, long n_panels, long first_code,
-            Screened* screened) {
+template <bool KEPT>
+static inline void select_from(const Scored& scored, Screened* screened) {
   constexpr int TOGETHER = 64 / LANES;  // panels whose answers fill a word
   for (int first = 0; first < ROWS; first += LANES) {
     if (screened->topk == 1) {
-      // Without branches: each of a row's first codes would be the best so far.
-      Vec least = load(screened->least + first);
-      for (long p = 0; p < n_panels; ++p) least = max_of(load(tops + p * ROWS + first), least);
+      const Vec least = load(screened->highest + first);
       store(screened->least + first, least);
       store(screened->threshold + first, least - load(screened->slack + first));
     }
-    for (long p = 0; p < n_panels; p += TOGETHER) {
+    const auto take = [&](long at) { take_column(scored, at / LANES, screened, first + (int)(at % LANES)); };
+    // Scores to be computed again come together, so that the processor works on several at a time.
+    long waiting[128], count = 0;
+    const auto take_waiting = [&] {
+      for (long i = 0; i < count; ++i) take(waiting[i]);
+      count = 0;
+    };
+    for (long p = 0; p < scored.n_panels; p += TOGETHER) {
       const Vec threshold = load(screened->threshold + first);
       unsigned long long taken = 0;
-      for (long i = 0; i < TOGETHER && p + i < n_panels; ++i)
-        taken |= at_least(load(tops + (p + i) * ROWS + first), threshold) << (i * LANES);
+      for (long i = 0; i < TOGETHER && p + i < scored.n_panels; ++i)
+        taken |= at_least(load(scored.tops + (p + i) * ROWS + first), threshold) << (i * LANES);
       for (; taken; taken &= taken - 1) {
-        const int bit = __builtin_ctzll(taken), r = first + bit % LANES;
-        const long panel = p + bit / LANES;
-        take_column(scores + panel * WIDTH * ROWS, bias + panel * WIDTH, first_code + panel * WIDTH, screened, r);
+        const long at = p * LANES + __builtin_ctzll(taken);
+        if constexpr (KEPT)
+          take(at);
+        else
+          waiting[count++] = at;
       }
+      if (screened->topk > 1 || count > 128 - 64) take_waiting();
     }
+    take_waiting();
   }
 }
 

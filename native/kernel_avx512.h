@@ -36,8 +36,8 @@ static inline void transposed(const float* x, long stride, long rows, long colum
   }
 }
 
-// The scores of one row of the codes of a panel, and a bit mask of those that are >= t.
-static inline unsigned long long column_at_least(const float* scores, const float* bias, float t, float* out) {
+// The scores that were kept of one row and the codes of a panel, and a bit mask of those that are >= t.
+static inline unsigned long long kept_at_least(const float* scores, const float* bias, float t, float* out) {
   const __m512i order = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
   const __m512i at = _mm512_mullo_epi32(order, _mm512_set1_epi32(ROWS));
   unsigned long long kept = 0;

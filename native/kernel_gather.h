@@ -7,8 +7,8 @@ static inline void transposed(const float* x, long stride, long rows, long colum
   for (int c = 0; c < LANES; ++c) out[c] = load(v[c]);
 }
 
-// The scores of one row of the codes of a panel, and a bit mask of those that are >= t.
-static inline unsigned long long column_at_least(const float* scores, const float* bias, float t, float* out) {
+// The scores that were kept of one row and the codes of a panel, and a bit mask of those that are >= t.
+static inline unsigned long long kept_at_least(const float* scores, const float* bias, float t, float* out) {
   unsigned long long kept = 0;
   for (int j = 0; j < WIDTH; ++j) {
     out[j] = BIASED ? scores[j * ROWS] : scores[j * ROWS] + bias[j];

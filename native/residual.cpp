@@ -37,7 +37,7 @@ struct Chain {
   }
 
   void search(const float* rows, long count, const Codes& codes, int64_t* index) const {
-    Search(rows, count, codes, isa, {1, index, nullptr}, 1).run(0, 1);
+    Search(rows, count, codes, isa, {1, index, nullptr}, 1).run(1);
     for (long r = 0; r < count; ++r)
       if (index[r] == UNRESOLVED)
         measure_all(rows + r * D, 1, codes.codes, codes.K, D, EUCLIDEAN, isa, 1, {1, index + r, nullptr});

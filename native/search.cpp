@@ -15,8 +15,8 @@
 // γ(|x̂||ê| + ½|e'|²) with γ = nu / (1 − nu), n = 2D + 32 for the D of x̂ (Higham, Accuracy and Stability of
 // Numerical Algorithms, §3.1), and what is lost to underflow: at most 2⁻¹²⁶ a product. The half square itself is off
 // by (D + 8)u of itself, within the same γ. All codes share the largest |e'|, |ê|, |e' − ẽ| and |l'|: one bound a
-// row. A code whose score lies more than twice that bound below the topk-th best is ruled out. A row whose bound is
-// no small number rules out nothing.
+// row. A code whose score lies more than twice that bound below the topk-th best is ruled out; either score may have
+// been summed again in another order. A row whose bound is no small number rules out nothing.
 //
 // Verifying. The survivors, mostly one, are measured in float64 straight from differences, where identical codes have
 // identical distances, so ties go to the lowest index. A row with too many survivors goes on to the float32 screen,
@@ -33,6 +33,27 @@ namespace {
 constexpr long GROUP_BYTES = 1 << 19;  // of panels that serve all rows of a tile from the second-level cache
 constexpr long TILE_ROWS = 384;
 constexpr long SCORES = 128;  // of a row at a time, so few that those of a panel of rows stay in the first-level cache
+
+// Rows handed out to threads a tile at a time, and ever fewer towards the end, so that none waits long for another.
+class Tiles {
+ public:
+  Tiles(long N, long rows, long tile, int threads) : N(N), rows(rows), tile(tile), threads(threads) {}
+
+  // The next rows, [first, second); none where they are equal.
+  std::pair<long, long> next() {
+    long from = done, count;
+    do {
+      const long share = threads > 1 ? (N - from) / (2 * threads) / rows * rows : tile;
+      count = std::min(N - from, std::max(rows, std::min(tile, share)));
+    } while (!done.compare_exchange_weak(from, from + count));
+    return {from, from + count};
+  }
+
+ private:
+  const long N, rows, tile;
+  const int threads;
+  std::atomic<long> done = 0;
+};
 
 // |x − e|², or 1 − cos, or −x·e, in float64.
 double measured(const float* x, double factor_x, const float* e, double factor_e, long D, Metric metric,
@@ -57,11 +78,6 @@ Search::Search(const float* x, long N, const Codes& codes, const Isa& isa, const
   tile = std::max(1L, std::min(wanted, share / isa.rows)) * isa.rows;
 }
 
-void Search::run(int threads) const {
-  const int useful = (int)std::max(1L, std::min((long)threads, (N + tile - 1) / tile));
-  in_parallel(useful, [&](int t) { run(t, useful); });
-}
-
 int useful_threads(int threads, long N, long K, long D) {
   return worth_starting(threads, (double)N * K * D / 1e5);
 }
@@ -77,35 +93,46 @@ struct Search::Room {
   Room(const Search& search)
       : entered(aligned<char>(search.tile * search.row_bytes())),
         screened(aligned<Screened>(search.tile / search.isa.rows)),
-        scores(aligned<float>(search.isa.rows * SCORES)),
-        tops(aligned<float>(search.isa.rows * SCORES / search.isa.width)), factor(search.tile),
+        scores(aligned<float>(search.keeps_scores() ? search.isa.rows * SCORES : 0)),
+        tops(aligned<float>(search.isa.rows * search.at_a_time())), factor(search.tile),
         unit(search.codes.metric == COSINE ? search.isa.rows * search.codes.D : 0), origin(search.codes.D) {}
 };
 
 long Search::row_bytes() const { return codes.padded * (isa.half ? 2 : 4); }
 
-void Search::run(long first, long stride) const {
-  Room room(*this);
-  isa.open();
-  for (long start = first * tile; start < N; start += stride * tile) {
-    const long count = std::min(tile, N - start);
-    for (long r = 0; r < count; r += isa.rows) enter(start, r, std::min((long)isa.rows, count - r), &room);
-    for (long from = 0; from < codes.panels; from += group)
-      for (long r = 0; r < count; r += isa.rows) score(r, from, std::min(codes.panels, from + group), &room);
-    for (long r = 0; r < count; ++r)
-      leave(start + r, room.factor[r], &room.screened[r / isa.rows], (int)(r % isa.rows));
-  }
-  isa.close();
+// Panels of codes that one product takes: where no scores are kept all of a group, as the highest of many rule out most.
+long Search::at_a_time() const { return keeps_scores() ? SCORES / isa.width : std::min(group, codes.panels); }
+
+void Search::run(int threads) const {
+  const int useful = (int)std::max(1L, std::min((long)threads, (N + tile - 1) / tile));
+  Tiles tiles(N, isa.rows, tile, useful);
+  in_parallel(useful, [&](int) {
+    Room room(*this);
+    isa.open();
+    for (auto [from, to] = tiles.next(); from < to; std::tie(from, to) = tiles.next()) run(from, to - from, &room);
+    isa.close();
+  });
+}
+
+// A tile of rows.
+void Search::run(long start, long count, Room* room) const {
+  for (long r = 0; r < count; r += isa.rows) enter(start, r, std::min((long)isa.rows, count - r), room);
+  for (long from = 0; from < codes.panels; from += group)
+    for (long r = 0; r < count; r += isa.rows) score(r, from, std::min(codes.panels, from + group), room);
+  for (long r = 0; r < count; ++r)
+    leave(start + r, room->factor[r], &room->screened[r / isa.rows], (int)(r % isa.rows));
 }
 
 // The panel of rows from ``r`` of a tile on, against panels of codes.
 void Search::score(long r, long from, long to, Room* room) const {
-  for (long panel = from; panel < to;) {
-    const long panels = std::min(SCORES / isa.width, to - panel), code = panel * isa.width;
-    isa.product(&room->entered[r * row_bytes()], codes.padded, codes.panel(panel, isa), &codes.bias[code], panels,
-                room->scores.get(), room->tops.get());
-    isa.select(room->scores.get(), room->tops.get(), &codes.bias[code], panels, code, &room->screened[r / isa.rows]);
-    panel += panels;
+  Screened* screened = &room->screened[r / isa.rows];
+  for (long panel = from, panels; panel < to; panel += panels) {
+    panels = std::min(at_a_time(), to - panel);
+    const long code = panel * isa.width;
+    const Scored scored = {&room->entered[r * row_bytes()], codes.padded, codes.panel(panel, isa), &codes.bias[code],
+                           panels, code, keeps_scores() ? room->scores.get() : nullptr, room->tops.get()};
+    isa.product(scored, screened->highest);
+    isa.select(scored, screened);
   }
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -49,18 +50,19 @@ struct Search {
   const Codes& codes;
   const Isa& isa;
   Found found;
-  long group, tile;  // panels that stay in the cache, rows that share them
+  long group, tile;  // panels that stay in the cache, the most rows that share them
 
   Search(const float* x, long N, const Codes& codes, const Isa& isa, const Found& found, int threads);
-  // Tiles first, first + stride, … of rows.
-  void run(long first, long stride) const;
   void run(int threads) const;
 
  private:
   struct Room;
+  void run(long start, long count, Room* room) const;
   long row_bytes() const;
   void enter(long start, long r, long count, Room* room) const;
   void to_unit_length(const float* rows, long count, double* factor, float* out) const;
+  bool keeps_scores() const { return codes.padded > isa.narrow; }
+  long at_a_time() const;
   float slack(float after_squared, float lost_squared, float low_squared) const;
   void score(long r, long from, long to, Room* room) const;
   void leave(long n, double factor, Screened* screened, int r) const;

@@ -20,7 +20,8 @@ struct Survivors {
 struct alignas(64) Screened {
   float threshold[MAX_ROWS];  // a code that scores less is ruled out
   float slack[MAX_ROWS];      // twice the bound of a score's rounding error
-  float least[MAX_ROWS];      // the topk-th highest score so far
+  float highest[MAX_ROWS];    // the highest score so far, of all that ``product`` has seen
+  float least[MAX_ROWS];      // the topk-th highest of those that were looked at
   int topk;
   Survivors rows[MAX_ROWS];
 };
@@ -29,7 +30,7 @@ struct alignas(64) Screened {
 static inline void begin(Screened* screened, int r, float slack) {
   const float lowest = -__builtin_inff();
   Survivors* row = &screened->rows[r];
-  screened->least[r] = lowest;
+  screened->highest[r] = screened->least[r] = lowest;
   screened->threshold[r] = slack >= 0 ? lowest : -lowest;
   screened->slack[r] = slack;
   row->count = 0;

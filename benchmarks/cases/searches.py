@@ -32,7 +32,7 @@ def in_float32() -> Search:
     if reason := cpu.why_not():
         raise NotHereError(reason)
     plain = next(isa for isa in cpu.instruction_sets() if "bf16" not in isa and "amx" not in isa)
-    return lambda x, codes: cpu.nearest(x[None], codes[None], "euclidean", 1, plain)[0][0, :, 0]
+    return lambda x, codes: cpu.nearest_index(x[None], codes[None], "euclidean", plain)[0]
 
 
 def flat_index(codes_KD: Tensor) -> Search:
