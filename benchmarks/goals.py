@@ -46,6 +46,7 @@ GOALS: dict[str, Goal] = {
     "fsq": Goal("FSQ, training step", least=1.5),
     "kmeans-peer": Goal("k-means, against vector-quantize-pytorch", least=20),
     "kmeans-faiss": Goal("k-means, against faiss.Kmeans", least=2),
+    "kmeans-copied": Goal("k-means of as many codes as rows, which faiss.Kmeans copies"),
     "single-row": Goal("a single row at a time, eval", least=1),
     "product": Goal("product quantizers fitted, against faiss"),
 }

@@ -1,6 +1,7 @@
 """k-means, the same iterations on the same rows.
 
-With as many clusters as rows faiss copies the rows and is done; so a second shape, of as much arithmetic, has fewer.
+With as many clusters as rows faiss copies the rows without a look at them, and we stop after one assignment, which
+shows that every row lies on its centroid. One row more, and both iterate; so does the last shape, of as much arithmetic.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from benchmarks.cases.agreement import FAISS, PEER, drawn
 from benchmarks.harness import Case, Work
 from vqkit.functional import kmeans, nearest
 
-SHAPES = ((8192, 8192, 64), (16384, 4096, 64))
+SHAPES = ((8192, 8192, 64), (8193, 8192, 64), (16384, 4096, 64))
 ITERS = 10
 
 
@@ -43,7 +44,8 @@ def make(n: int, k: int, d: int, other: Callable[[Tensor, int], Tensor]) -> Work
             distortion(rows[0], kmeans(rows[0], k, iters=ITERS).centroids),
             distortion(rows[0], other(rows[0], k)),
         )
-        if first > 1.01 * second + 1e-6:
+        one_row = rows[0].var(0).sum().item() / n  # each side draws its own seeds: a row more or less lies off its centroid
+        if first > 1.01 * second + one_row:
             raise AssertionError(f"distortion {first:.4f}, the peer's is {second:.4f}")
 
     def ours(turn: int) -> Tensor:
@@ -55,5 +57,6 @@ def make(n: int, k: int, d: int, other: Callable[[Tensor, int], Tensor]) -> Work
 def cases() -> Iterator[Case]:
     for n, k, d in SHAPES:
         name = f"N={n} K={k} D={d}, {ITERS} iterations"
+        group = "kmeans-copied" if n == k else "kmeans-faiss"
         yield Case(f"k-means {name}, peer", "kmeans-peer", PEER, partial(make, n, k, d, by_peer))
-        yield Case(f"k-means {name}, faiss", "kmeans-faiss", f"{FAISS} Kmeans", partial(make, n, k, d, by_faiss))
+        yield Case(f"k-means {name}, faiss", group, f"{FAISS} Kmeans", partial(make, n, k, d, by_faiss))

@@ -43,7 +43,7 @@ def kmeans(
 
     Args:
         x: rows (N, D), finite, float32 or float64 (half types are computed in float32).
-        size: clusters K, at most N. iters: Lloyd iterations, >= 0.
+        size: clusters K, at most N. iters: Lloyd iterations, >= 0; fewer where no centroid moves any more.
         seeding: ``"random"`` rows, or ``"k-means++"`` (Arthur and Vassilvitskii 2007; K passes over the rows).
         generator: of the CPU; decides the seeds. None uses torch's global one.
 
@@ -76,11 +76,14 @@ def kmeans(
 def _run(x: Tensor, size: int, iters: int, metric: str, seeding: str, generator: torch.Generator | None) -> KMeans:
     seeds = _plus_plus(x, size, metric, generator) if seeding == "k-means++" else _random(x, size, generator)
     centroids = x[seeds]
+    (counts, sums), distances = _assigned(x, centroids, metric)
     for _ in range(iters):
-        (counts, sums), distances = _assigned(x, centroids, metric)
         means = (sums / counts[:, None].clamp(min=1)).to(x.dtype)
-        centroids = _refilled(x, unit(means) if metric == "cosine" else means, counts, distances, metric)
-    (counts, _), distances = _assigned(x, centroids, metric)
+        moved = _refilled(x, unit(means) if metric == "cosine" else means, counts, distances, metric)
+        if torch.equal(moved, centroids):
+            break  # and so would every iteration after
+        centroids = moved
+        (counts, sums), distances = _assigned(x, centroids, metric)
     for _ in range(3):  # the last means may have left a cluster empty, and filling it another
         if bool((counts > 0).all()):
             break
