@@ -187,11 +187,11 @@ static inline void select_from(const Scored& scored, Screened* screened) {
       store(screened->least + first, least);
       store(screened->threshold + first, least - load(screened->slack + first));
     }
-    const auto take = [&](long at) { take_column(scored, at / LANES, screened, first + (int)(at % LANES)); };
+    const auto take = [&](unsigned at) { take_column(scored, at / LANES, screened, first + at % LANES); };
     // Scores to be computed again come together, so that the processor works on several at a time.
-    long waiting[128], count = 0;
+    unsigned waiting[128], count = 0;
     const auto take_waiting = [&] {
-      for (long i = 0; i < count; ++i) take(waiting[i]);
+      for (unsigned i = 0; i < count; ++i) take(waiting[i]);
       count = 0;
     };
     for (long p = 0; p < scored.n_panels; p += TOGETHER) {
@@ -200,7 +200,7 @@ static inline void select_from(const Scored& scored, Screened* screened) {
       for (long i = 0; i < TOGETHER && p + i < scored.n_panels; ++i)
         taken |= at_least(load(scored.tops + (p + i) * ROWS + first), threshold) << (i * LANES);
       for (; taken; taken &= taken - 1) {
-        const long at = p * LANES + __builtin_ctzll(taken);
+        const unsigned at = (unsigned)p * LANES + __builtin_ctzll(taken);
         if constexpr (KEPT)
           take(at);
         else

@@ -8,6 +8,15 @@ void pack(const void* entered, long padded, long column, void* panel) {
   for (long i = 0; i < padded / STEP; ++i) ((unsigned*)panel)[i * WIDTH + column] = ((const unsigned*)entered)[i];
 }
 
+// By halves: one after another, all would wait for each.
+template <int FROM, int COUNT>
+static inline __attribute__((always_inline)) Vec highest_of(const Vec (&sums)[WIDTH][VECTORS], int v) {
+  if constexpr (COUNT == 1)
+    return sums[FROM][v];
+  else
+    return max_of(highest_of<FROM + COUNT / 2, COUNT - COUNT / 2>(sums, v), highest_of<FROM, COUNT / 2>(sums, v));
+}
+
 template <bool KEPT>
 static inline void scores_of(const Scored& scored, float* highest) {
   const long steps = scored.padded / STEP;
@@ -28,8 +37,9 @@ static inline void scores_of(const Scored& scored, float* highest) {
     }
     for (int v = 0; v < VECTORS; ++v) {
       Vec top = sums[0][v];
-      for (int j = 0; j < WIDTH; ++j) {
-        if constexpr (KEPT) store(scored.scores + ((p * WIDTH + j) * VECTORS + v) * LANES, sums[j][v]);
+      if constexpr (!KEPT) top = highest_of<0, WIDTH>(sums, v);
+      for (int j = 0; KEPT && j < WIDTH; ++j) {  // between stores, one after another costs nothing
+        store(scored.scores + ((p * WIDTH + j) * VECTORS + v) * LANES, sums[j][v]);
         top = max_of(sums[j][v], top);
       }
       store(scored.tops + (p * VECTORS + v) * LANES, top);

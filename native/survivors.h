@@ -48,20 +48,17 @@ static inline void drop_ruled_out(Screened* screened, int r) {
 
 static inline void raise_best(Screened* screened, int r, float score) {
   if (!(score > screened->least[r])) return;
-  if (screened->topk > 1) {
-    float* best = screened->rows[r].best;
-    int t = screened->topk - 1;
-    for (; t > 0 && best[t - 1] < score; --t) best[t] = best[t - 1];
-    best[t] = score;
-    score = best[screened->topk - 1];
-  }
-  screened->least[r] = score;
-  screened->threshold[r] = score - screened->slack[r];
+  float* best = screened->rows[r].best;
+  int t = screened->topk - 1;
+  for (; t > 0 && best[t - 1] < score; --t) best[t] = best[t - 1];
+  best[t] = score;
+  screened->least[r] = best[screened->topk - 1];
+  screened->threshold[r] = screened->least[r] - screened->slack[r];
 }
 
 static inline void take_score(Screened* screened, int r, float score, long code) {
   Survivors* row = &screened->rows[r];
-  raise_best(screened, r, score);
+  if (screened->topk > 1) raise_best(screened, r, score);  // else ``select`` has, for all rows at once
   if (row->count == MAX_SURVIVORS) drop_ruled_out(screened, r);
   if (row->count == MAX_SURVIVORS) {
     row->full = 1;
