@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,28 +18,34 @@ import vector_quantize_pytorch as peer
 from torch import Tensor
 from triton.testing import do_bench
 
-from vqkit import VectorQuantize
+import vqkit
 from vqkit.kernels import ops, reference
 
 RESULTS = Path(__file__).parent / "results"
 PEER = "vector-quantize-pytorch 1.32.0"
 SEARCHES = [
-    (65536, 8192, 64, "euclidean"),
-    (65536, 16384, 32, "euclidean"),
-    (65536, 8192, 8, "cosine"),
-    (65536, 1024, 64, "euclidean"),
-    (16384, 8192, 128, "euclidean"),
-    (16384, 16384, 256, "euclidean"),
-    (16384, 1024, 512, "euclidean"),
-    (8192, 512, 256, "euclidean"),
+    (65536, 8192, 64, "euclidean", 1),
+    (65536, 16384, 32, "euclidean", 1),
+    (65536, 8192, 8, "cosine", 1),
+    (65536, 1024, 64, "euclidean", 1),
+    (16384, 8192, 128, "euclidean", 1),
+    (16384, 16384, 256, "euclidean", 1),
+    (16384, 1024, 512, "euclidean", 1),
+    (8192, 512, 256, "euclidean", 1),
+    (16384, 8192, 128, "dot", 1),
+    (16384, 8192, 128, "euclidean", 4),
+    (16384, 8192, 64, "cosine", 32),
 ]
 SUMS = [(65536, 8192, 64), (65536, 1024, 64), (16384, 16384, 256), (8192, 512, 256)]
 CHAINS = [(65536, 8, 1024, 128), (4096, 8, 1024, 128), (65536, 4, 1024, 64), (16384, 8, 1024, 256), (65536, 4, 256, 16)]
-STEPS: list[tuple[int, dict]] = [
-    (65536, {"dim": 64, "codebook_size": 8192}),
-    (8192, {"dim": 256, "codebook_size": 512}),
-    (8192, {"dim": 256, "codebook_size": 512, "rotation_trick": False}),
-    (65536, {"dim": 256, "codebook_size": 8192, "codebook_dim": 8, "use_cosine_sim": True}),
+STEPS: list[tuple[str, int, int, dict]] = [
+    ("VectorQuantize", 65536, 64, {"dim": 64, "codebook_size": 8192}),
+    ("VectorQuantize", 8192, 256, {"dim": 256, "codebook_size": 512}),
+    ("VectorQuantize", 8192, 256, {"dim": 256, "codebook_size": 512, "rotation_trick": False}),
+    ("VectorQuantize", 65536, 256, {"dim": 256, "codebook_size": 8192, "codebook_dim": 8, "use_cosine_sim": True}),
+    ("ResidualVQ", 4096, 128, {"dim": 128, "codebook_size": 1024, "num_quantizers": 8}),
+    ("LFQ", 1024, 16, {"dim": 16, "codebook_size": 2**16}),
+    ("FSQ", 65536, 4, {"levels": [8, 5, 5, 5]}),
 ]
 Row = dict[str, object]
 
@@ -69,32 +76,35 @@ def normal(*shape: int, seed: int) -> Tensor:
 
 
 def searches() -> Iterator[Row]:
-    for n, k, d, metric in SEARCHES:
+    for n, k, d, metric, topk in SEARCHES:
         x, codes = normal(1, n, d, seed=0), normal(1, k, d, seed=1)
-        found, distances = ops.nearest(x, codes, metric, 1, "triton")
-        expected, expected_distances = reference.nearest(x, codes, metric, 1)
+        found, distances = ops.nearest(x, codes, metric, topk, "triton")
+        expected, expected_distances = reference.nearest(x, codes, metric, topk)
         differing = int((found != expected).sum())
         torch.testing.assert_close(distances, expected_distances, rtol=1e-12, atol=1e-14)
         if differing:
             raise AssertionError(f"nearest: {differing} indices differ from the reference")
         rows, table = (torch.nn.functional.normalize(t[0], dim=-1) if metric == "cosine" else t[0] for t in (x, codes))
-        half = table.square().sum(1) / 2
+        half = table.square().sum(1) / 2 if metric == "euclidean" else table.new_zeros(k)
 
-        def eager(rows: Tensor = rows, table: Tensor = table, half: Tensor = half) -> Tensor:
-            return torch.cat([torch.addmm(-half, block, table.t()).argmax(1) for block in rows.split(8192)])
+        def eager(rows: Tensor = rows, table: Tensor = table, half: Tensor = half, topk: int = topk) -> Tensor:
+            scores = (torch.addmm(-half, block, table.t()) for block in rows.split(8192))
+            return torch.cat([s.argmax(1) if topk == 1 else s.topk(topk).indices for s in scores])
 
+        has_peer = metric != "dot" and topk == 1
         module = peer.VectorQuantize(dim=d, codebook_size=k, use_cosine_sim=metric == "cosine").cuda().eval()
         a, b, out = x[0].bfloat16(), codes[0].bfloat16().t(), torch.empty(n, k, dtype=torch.bfloat16, device="cuda")
-        work, kernels = busy(lambda x=x, c=codes, m=metric: ops.nearest(x, c, m, 1, "triton"))
+        ours = partial(ops.nearest, x, codes, metric, topk, "triton")
+        work, kernels = busy(ours)
         ceiling = microseconds(lambda a=a, b=b, out=out: torch.mm(a, b, out=out))
         del out
         yield {
-            "case": f"N={n} K={k} D={d} {metric}",
-            "ours": microseconds(lambda x=x, c=codes, m=metric: ops.nearest(x, c, m, 1, "triton")),
+            "case": f"N={n} K={k} D={d} {metric}" + (f", {topk} a row" if topk > 1 else ""),
+            "ours": microseconds(ours),
             "busy": work,
             "kernels": kernels,
             "torch, float32": microseconds(eager),
-            "peer, eval": microseconds(torch.no_grad()(lambda m=module, x=x: m(x))),
+            "peer, eval": microseconds(torch.no_grad()(partial(module, x))) if has_peer else "has none",
             "bf16 product": ceiling,
             "product / busy": None if ceiling is None else round(ceiling / work, 2),
         }
@@ -137,15 +147,13 @@ def chains() -> Iterator[Row]:
 
 
 def steps() -> Iterator[Row]:
-    for n, options in STEPS:
+    for name, n, width, options in STEPS:
         torch.manual_seed(0)
-        ours, theirs = VectorQuantize(**options).cuda(), peer.VectorQuantize(**options).cuda()
-        x = normal(16, n // 16, options["dim"], seed=0)
+        ours, theirs = getattr(vqkit, name)(**options).cuda(), getattr(peer, name)(**options).cuda()
+        x = normal(16, n // 16, width, seed=0)
 
         def step(module: torch.nn.Module, x: Tensor = x) -> None:
-            rows = x.clone().requires_grad_()
-            out = module(rows)
-            (out[0].sum() + out[2].sum()).backward()
+            train(module, x.clone().requires_grad_())
 
         step(ours)
         torch.cuda.set_sync_debug_mode("error")
@@ -156,7 +164,7 @@ def steps() -> Iterator[Row]:
         peers = microseconds(lambda s=step, m=theirs: s(m))
         replayed, eager = microseconds(graphed(ours, x)), microseconds(lambda s=step, m=ours: s(m))
         yield {
-            "case": f"N={n} " + " ".join(f"{key}={value}" for key, value in options.items()),
+            "case": f"{name} N={n} " + " ".join(f"{key}={value}" for key, value in options.items()),
             "ours": eager,
             "ours, replayed as a CUDA graph": replayed,
             "busy": work,
@@ -169,24 +177,26 @@ def steps() -> Iterator[Row]:
         }
 
 
+def train(module: torch.nn.Module, rows: Tensor) -> None:
+    """Forward and backward, with the loss where there is one: the peer's FSQ returns none."""
+    quantized, _, *loss = module(rows)[:3]
+    torch.stack([t.sum() for t in (quantized, *loss)]).sum().backward()
+
+
 def graphed(module: torch.nn.Module, x: Tensor) -> Callable[[], None]:
     """A training step captured once; nothing in it waits for the host, so it can be."""
     rows = x.clone().requires_grad_()
-
-    def step() -> None:
-        out = module(rows)
-        (out[0].sum() + out[2].sum()).backward()
 
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(3):
-            step()
+            train(module, rows)
             rows.grad = None
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        step()
+        train(module, rows)
     return graph.replay
 
 
@@ -211,7 +221,7 @@ def main() -> None:
     notes = ", ".join(f"{key} {value}" for key, value in machine().items())
     text = f"# On a GPU\n\n{notes}. Medians in microseconds. {about}\n"
     facts: dict[str, object] = {"machine": machine()}
-    groups = {"nearest": searches, "code_sums": sums, "residual_chain": chains, "VectorQuantize training step": steps}
+    groups = {"nearest": searches, "code_sums": sums, "residual_chain": chains, "training step": steps}
     RESULTS.mkdir(exist_ok=True)
     for name, cases in groups.items():
         rows = list(cases())

@@ -1,7 +1,7 @@
 """k-means, the same iterations on the same rows.
 
 With as many clusters as rows faiss copies the rows without a look at them, and we stop after one assignment, which
-shows that every row lies on its centroid. One row more, and both iterate; so does the last shape, of as much arithmetic.
+shows that every row lies on its centroid. One row more, and both iterate, as they do for the last shape.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def make(n: int, k: int, d: int, other: Callable[[Tensor, int], Tensor]) -> Work
             distortion(rows[0], kmeans(rows[0], k, iters=ITERS).centroids),
             distortion(rows[0], other(rows[0], k)),
         )
-        one_row = rows[0].var(0).sum().item() / n  # each side draws its own seeds: a row more or less lies off its centroid
+        one_row = rows[0].var(0).sum().item() / n  # of each side's own seeds: one more or less is off its centroid
         if first > 1.01 * second + one_row:
             raise AssertionError(f"distortion {first:.4f}, the peer's is {second:.4f}")
 
