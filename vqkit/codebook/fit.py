@@ -162,7 +162,10 @@ def codebook_warmup(
 def _enough(target: Codebook | Fitted, sample: RowSample) -> list[Tensor]:
     """The sample of each head, if there are at least as many rows as codes to place."""
     heads, size = sample.rows(), _size(target)
-    found = min((len(rows) for rows in heads), default=0)
+    if not heads:
+        reason = "the loader is empty, or these codes are drawn by scores and never compared with rows"
+        raise ArgumentError(f"loader: expected at least {size} rows to place {size} codes, got none: {reason}")
+    found = min(len(rows) for rows in heads)
     if found < size:
         raise ArgumentError(f"loader: expected at least {size} rows to place {size} codes, got {found}")
     if isinstance(target, Codebook) and target.bridge is not None:

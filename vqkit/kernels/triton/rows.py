@@ -15,8 +15,7 @@ from torch import Tensor
 from vqkit.kernels import reference
 from vqkit.kernels.triton.launch import aligned
 from vqkit.kernels.triton.single import Single, blocks, tile
-
-INFINITE = tl.constexpr(0x7F800000)  # float32's bits of inf; NaN's are more
+from vqkit.kernels.triton.sums import INFINITE
 
 
 @triton.jit
