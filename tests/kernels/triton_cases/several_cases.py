@@ -52,13 +52,13 @@ def test_codes_spread_over_programs(units: int, topk: int):
 @pytest.mark.parametrize(("topk", "units"), [(2, 132), (8, 1), (8, 132), (64, 1)])
 def test_the_screens_list_few_codes(metric: str, topk: int, units: int):
     """Their bound is no larger than it has to be: else every code would be measured, and slowly."""
-    x, codes = normal(1, 60, 40), 100 + normal(1, 900, 40, seed=1)
+    x, codes = normal(1, 20, 40), 100 + normal(1, 900, 40, seed=1)
     plan, memory, _ = planned(x, codes, metric, topk, units)
-    counts = plan.workspace.array(memory, "counts")[:60].cpu()
+    counts = plan.workspace.array(memory, "counts")[:20].cpu()
     assert counts.min() >= topk
     assert counts.float().mean() < 2 * topk + 8
     listed = plan.workspace.places["list"][2] // plan.workspace.places["counts"][2]
-    assert int((counts > listed).sum()) < 4
+    assert int((counts > listed).sum()) < 2
 
 
 @pytest.mark.parametrize("metric", METRICS)
