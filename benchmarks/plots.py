@@ -44,7 +44,7 @@ def scaling(points: list[Point], path: Path) -> None:
             for side in (ax.xaxis, ax.yaxis):
                 side.set_major_formatter(FuncFormatter(_plain))
             ax.grid(True, which="major", color="#DDDDDD", lw=0.6)
-            ax.legend(frameon=False, fontsize=9, loc="lower right")
+            ax.legend(frameon=False, fontsize=8, loc="upper left")
         axes[0].set_ylabel("one exact search, ms")
         _save(figure, path)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 D = 64
 ROWS, ROWS_AT = (256, 1024, 4096, 16384, 65536, 262144), 1024
 CODES, CODES_AT = (64, 256, 1024, 4096, 16384, 65536), 8192
+LEAST_SECONDS = 0.2
 LARGEST_TABLE = 2**27  # of the peer's N×K, of which it holds several
 Search = Callable[[Tensor, Tensor], object]
 
@@ -48,7 +49,7 @@ def searches() -> dict[str, Callable[[Tensor], Search]]:
 
 
 def sweep(repeats: int, every: int = 1) -> Iterator[Point]:
-    """Every point of both axes, the sides in turn; ``every``: only each so many sizes."""
+    """Every point of both axes; ``every``: only each so many sizes."""
     shapes = [("N", n, ROWS_AT) for n in ROWS[::every]] + [("K", CODES_AT, k) for k in CODES[::every]]
     for axis, n, k in shapes:
         generator = torch.Generator().manual_seed(0)
@@ -56,15 +57,19 @@ def sweep(repeats: int, every: int = 1) -> Iterator[Point]:
         sides = {name: make(codes) for name, make in searches().items()}
         if n * k > LARGEST_TABLE:
             del sides["vector-quantize-pytorch"]
-        best = dict.fromkeys(sides, math.inf)
-        for turn in range(repeats + 1):
-            for name, search in sides.items():
-                start = time.perf_counter()
-                search(x, codes)
-                if turn:  # the first is to warm up
-                    best[name] = min(best[name], time.perf_counter() - start)
-        for name, seconds in best.items():
-            yield Point(axis, name, n, k, seconds)
+        for name, search in sides.items():
+            yield Point(axis, name, n, k, fastest(lambda search=search, x=x, codes=codes: search(x, codes), repeats))
+
+
+def fastest(work: Callable[[], object], repeats: int) -> float:
+    """Seconds of the fastest call of at least so many, and of more while they are short; the first is to warm up."""
+    work()
+    best, began, done = math.inf, time.perf_counter(), 0
+    while done < repeats or time.perf_counter() - began < LEAST_SECONDS:
+        start = time.perf_counter()
+        work()
+        best, done = min(best, time.perf_counter() - start), done + 1
+    return best
 
 
 def slope(points: list[Point]) -> float:
