@@ -180,7 +180,7 @@ static inline void take_column(const Scored& scored, long panel, Screened* scree
 
 template <bool KEPT>
 static inline void select_from(const Scored& scored, Screened* screened) {
-  constexpr int TOGETHER = 64 / LANES;  // panels whose answers fill a word
+  constexpr int WORD = 64, TOGETHER = WORD / LANES;  // panels whose answers fill a word
   for (int first = 0; first < ROWS; first += LANES) {
     if (screened->topk == 1) {
       const Vec least = load(screened->highest + first);
@@ -189,7 +189,7 @@ static inline void select_from(const Scored& scored, Screened* screened) {
     }
     const auto take = [&](unsigned at) { take_column(scored, at / LANES, screened, first + at % LANES); };
     // Scores to be computed again come together, so that the processor works on several at a time.
-    unsigned waiting[128], count = 0;
+    unsigned waiting[2 * WORD], count = 0;
     const auto take_waiting = [&] {
       for (unsigned i = 0; i < count; ++i) take(waiting[i]);
       count = 0;
@@ -206,7 +206,7 @@ static inline void select_from(const Scored& scored, Screened* screened) {
         else
           waiting[count++] = at;
       }
-      if (screened->topk > 1 || count > 128 - 64) take_waiting();
+      if (screened->topk > 1 || count > WORD) take_waiting();
     }
     take_waiting();
   }
