@@ -182,11 +182,8 @@ template <bool KEPT>
 static inline void select_from(const Scored& scored, Screened* screened) {
   constexpr int WORD = 64, TOGETHER = WORD / LANES;  // panels whose answers fill a word
   for (int first = 0; first < ROWS; first += LANES) {
-    if (screened->topk == 1) {
-      const Vec least = load(screened->highest + first);
-      store(screened->least + first, least);
-      store(screened->threshold + first, least - load(screened->slack + first));
-    }
+    if (screened->topk == 1)
+      store(screened->threshold + first, load(screened->highest + first) - load(screened->slack + first));
     const auto take = [&](unsigned at) { take_column(scored, at / LANES, screened, first + at % LANES); };
     // Scores to be computed again come together, so that the processor works on several at a time.
     unsigned waiting[2 * WORD], count = 0;

@@ -21,7 +21,7 @@ struct alignas(64) Screened {
   float threshold[MAX_ROWS];  // a code that scores less is ruled out
   float slack[MAX_ROWS];      // twice the bound of a score's rounding error
   float highest[MAX_ROWS];    // the highest score so far, of all that ``product`` has seen
-  float least[MAX_ROWS];      // the topk-th highest of those that were looked at
+  float least[MAX_ROWS];      // the topk-th highest of those that were looked at; kept where topk > 1
   int topk;
   Survivors rows[MAX_ROWS];
 };
