@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.kernels.rotation_ends import NAMES, at_the_end
 from vqkit.kernels import cpu, reference
 from vqkit.kernels.ops import plain
 
@@ -40,17 +41,9 @@ def test_the_gradient_of_the_rotation_trick(shape: tuple[int, int], alike: bool)
     torch.testing.assert_close(cpu.turned_back(g, x, q).double(), expected, rtol=2e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("case", ["zero row", "zero code", "opposite", "same", "huge", "tiny"])
+@pytest.mark.parametrize("case", NAMES)
 def test_the_rotation_trick_at_its_ends(case: str):
-    x = torch.randn(5, 8)
-    x, q = {
-        "zero row": (x * 0, x),
-        "zero code": (x, x * 0),
-        "opposite": (x, -2 * x),
-        "same": (x, x.clone()),
-        "huge": (x * 1e37, x.flip(0) * 1e37),
-        "tiny": (x * 1e-37, x.flip(0) * 1e-37),
-    }[case]
+    x, q = at_the_end(case, torch.randn(5, 8))
     g = torch.randn(5, 8)
     expected = reference.turned_back(g.double(), x.double(), q.double())
     torch.testing.assert_close(cpu.turned_back(g, x, q).double(), expected, rtol=1e-4, atol=1e-4)

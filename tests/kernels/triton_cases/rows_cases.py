@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.kernels.rotation_ends import MORE_NAMES, at_the_end
 from vqkit.kernels import reference, triton
 
 GPU = torch.cuda.is_available()
@@ -69,19 +70,9 @@ def test_the_gradient_of_the_rotation_trick(shape: tuple[int, int], kind: str):
     torch.testing.assert_close(turned.double(), expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("case", ["zero row", "zero code", "opposite", "same", "huge", "tiny", "beyond float32", "NaN"])
+@pytest.mark.parametrize("case", MORE_NAMES)
 def test_the_rotation_trick_at_its_ends(case: str):
-    x = torch.randn(5, 8)
-    x, q = {
-        "zero row": (x * 0, x),
-        "zero code": (x, x * 0),
-        "opposite": (x, -2 * x),
-        "same": (x, x.clone()),
-        "huge": (x * 1e37, x.flip(0) * 1e37),
-        "tiny": (x * 1e-37, x.flip(0) * 1e-37),
-        "beyond float32": (x * 1e-30, x.flip(0) * 1e30),
-        "NaN": (x * torch.nan, x.flip(0)),
-    }[case]
+    x, q = at_the_end(case, torch.randn(5, 8))
     g = torch.randn(5, 8)
     wide = torch.float32 if case == "beyond float32" else torch.float64  # the ratio is a number of float64
     expected = reference.turned_back(g.to(wide), x.to(wide), q.to(wide)).double()
